@@ -1,0 +1,21 @@
+/*
+ * Endpoints as the kernel's struct sockaddr, and small facts about sockets.
+ */
+#ifndef SOCKST_COMMON_NET_SOCKADDR_H
+#define SOCKST_COMMON_NET_SOCKADDR_H
+
+#include <sys/socket.h>
+
+#include "proto/endpoint.h"
+
+/* Returns the length for bind() and connect(); 0 for IP_NONE. */
+socklen_t endpoint_to_sockaddr(const struct endpoint *endpoint, struct sockaddr_storage *out);
+/* AF_INET and AF_INET6 (IPv4-mapped becomes IPv4). Returns 0 or -EAFNOSUPPORT. */
+int endpoint_from_sockaddr(const struct sockaddr *address, struct endpoint *out);
+/* getsockname(), getpeername(). Return 0 or -errno. */
+int endpoint_local(int fd, struct endpoint *out);
+int endpoint_peer(int fd, struct endpoint *out);
+/* AF_INET or AF_INET6. */
+int ip_address_af(const struct ip_address *address);
+
+#endif

@@ -1,0 +1,36 @@
+/*
+ * A plane carries the packets of relays. The relay table and the state machine do not know which plane is in use.
+ */
+#ifndef SOCKST_RELAYD_PLANE_H
+#define SOCKST_RELAYD_PLANE_H
+
+#include <uv.h>
+
+#include "proto/admin.h"
+#include "relayd/relay/relay.h"
+
+struct plane;
+
+struct plane_ops {
+    enum n2_plane id;
+    /* May this plane carry the flow? NULL: yes; otherwise why not (static text, shown as plane_reason of the plane that does). */
+    const char *(*refuses)(const struct plane *plane, const struct relay *relay);
+    /* Opens BND and the way to DST; answers with relay_opened() or relay_open_failed(), sooner or later. */
+    void (*open)(struct plane *plane, struct relay *relay);
+    /* Ends the flow; `abort`: both ends are to see it at once (RST). Idempotent until relay_plane_closed() is called. */
+    void (*close)(struct plane *plane, struct relay *relay, bool abort);
+    /* Counters as of now, and milliseconds since the last packet in either direction. */
+    void (*counters)(const struct plane *plane, const struct relay *relay, struct n2_counters *out, uint64_t *idle_ms);
+    /* Packets of strangers so far; cheap enough to be asked for every relay each second. */
+    uint64_t (*drops)(const struct plane *plane, const struct relay *relay);
+    /* The plane's own figures for `relayctl status` (pipes open, pipes shrunk, ports free, …) and warnings; appends to *out. */
+    void (*status)(const struct plane *plane, struct admin_status *out);
+    /* No relay is left. Memory goes with the last close callback. */
+    void (*free)(struct plane *plane);
+};
+
+struct plane {
+    const struct plane_ops *ops;
+};
+
+#endif

@@ -1,0 +1,21 @@
+/*
+ * One flow of the socket plane: the operations that differ between stream and datagram protocols. A transport's row names them.
+ */
+#ifndef SOCKST_RELAYD_FLOW_H
+#define SOCKST_RELAYD_FLOW_H
+
+#include "relayd/plane/plane.h"
+
+struct socket_plane;
+
+struct flow_ops {
+    void (*open)(struct socket_plane *plane, struct relay *relay); /* sets relay->flow */
+    void (*close)(struct socket_plane *plane, struct relay *relay, bool abort);
+    void (*counters)(const struct relay *relay, struct n2_counters *out, uint64_t *idle_ms);
+    uint64_t (*drops)(const struct relay *relay);
+};
+
+extern const struct flow_ops tcp_flow_ops;
+extern const struct flow_ops udp_flow_ops;
+
+#endif
