@@ -1,0 +1,30 @@
+/*
+ * The header of each datagram of UDP ASSOCIATE: RFC 1928 section 7.
+ */
+#include "proto/n1_host.h"
+
+enum n1_result n1_udp_header_decode(const uint8_t *data, size_t length, struct n1_udp_header *out,
+                                    size_t *consumed)
+{
+    struct wire_reader reader = {.data = data, .length = length};
+    *out = (struct n1_udp_header){0};
+    uint16_t reserved = wire_read_u16(&reader);
+    if (reader.truncated)
+        return N1_NEED_MORE;
+    if (reserved != 0)
+        return N1_E_RSV;
+    out->fragment = wire_read_u8(&reader);
+    enum n1_result result = n1_host_read(&reader, &out->destination);
+    if (result == N1_OK)
+        *consumed = reader.used;
+    return result;
+}
+
+size_t n1_udp_header_encode(const struct n1_udp_header *header, uint8_t *out, size_t size)
+{
+    struct wire_writer writer = {.data = out, .size = size};
+    wire_write_u16(&writer, 0);
+    wire_write_u8(&writer, header->fragment);
+    n1_host_write(&writer, &header->destination);
+    return wire_written(&writer);
+}
