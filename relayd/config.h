@@ -35,7 +35,8 @@ struct relayd_config {
     } tcp;
     struct {
         uint64_t idle_timeout_ms; /* 0: the control connection alone decides */
-        uint64_t receive_buffer;  /* octets, SO_RCVBUF of a flow's sockets; 0: the kernel's default */
+        uint64_t
+            receive_buffer; /* octets, SO_RCVBUF of a flow's sockets; 0: the kernel's default */
     } udp;
     struct {
         uint64_t wrong_source_per_second; /* 0: off */

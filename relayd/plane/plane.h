@@ -1,5 +1,6 @@
 /*
- * A plane carries the packets of relays. The relay table and the state machine do not know which plane is in use.
+ * A plane carries the packets of relays. The relay table and the state machine do not know which
+ * plane is in use.
  */
 #ifndef SOCKST_RELAYD_PLANE_H
 #define SOCKST_RELAYD_PLANE_H
@@ -13,17 +14,27 @@ struct plane;
 
 struct plane_ops {
     enum n2_plane id;
-    /* May this plane carry the flow? NULL: yes; otherwise why not (static text, shown as plane_reason of the plane that does). */
+    /* May this plane carry the flow? NULL: yes; otherwise why not (static text, shown as
+     * plane_reason of the plane that does). */
     const char *(*refuses)(const struct plane *plane, const struct relay *relay);
-    /* Opens BND and the way to DST; answers with relay_opened() or relay_open_failed(), sooner or later. */
+    /* Opens BND and the way to DST; answers with relay_opened() or relay_open_failed(), sooner or
+     * later. */
     void (*open)(struct plane *plane, struct relay *relay);
-    /* Ends the flow; `abort`: both ends are to see it at once (RST). Idempotent until relay_plane_closed() is called. */
+    /*
+     * Ends the flow; `abort`: both ends are to see it at once (RST). Called once for each open,
+     * whatever came of it (also after relay_open_failed(), then possibly with relay->flow unset),
+     * never from inside open. Answers with relay_plane_closed(), sooner or later.
+     */
     void (*close)(struct plane *plane, struct relay *relay, bool abort);
-    /* Counters as of now, and milliseconds since the last packet in either direction. */
-    void (*counters)(const struct plane *plane, const struct relay *relay, struct n2_counters *out, uint64_t *idle_ms);
-    /* Packets of strangers so far; cheap enough to be asked for every relay each second. */
+    /* Counters as of now, and milliseconds since the last packet in either direction (since open,
+     * before there was one). Valid from open's return to relay_plane_closed(). */
+    void (*counters)(const struct plane *plane, const struct relay *relay, struct n2_counters *out,
+                     uint64_t *idle_ms);
+    /* Packets of strangers so far; cheap enough to be asked for every relay each second. Asked
+     * only of relays that are WAITING or ACTIVE. */
     uint64_t (*drops)(const struct plane *plane, const struct relay *relay);
-    /* The plane's own figures for `relayctl status` (pipes open, pipes shrunk, ports free, …) and warnings; appends to *out. */
+    /* The plane's own figures for `relayctl status` (pipes open, pipes shrunk, ports free, …) and
+     * warnings; appends to *out. */
     void (*status)(const struct plane *plane, struct admin_status *out);
     /* No relay is left. Memory goes with the last close callback. */
     void (*free)(struct plane *plane);

@@ -1,23 +1,36 @@
 /*
- * One relay: what N2 ordered, what the operator sees, and the state machine that binds both to a plane.
+ * One relay: what N2 ordered, what the operator sees, and the state machine that binds both to a
+ * plane.
  *
  *      OPENING ──opened──▶ WAITING ──client arrived──▶ ACTIVE
  *         │                   │                          │
  *         └──── failed ───────┴──── ended, closed ───────┴──▶ CLOSING ──plane closed──▶ (gone)
  *
- * Everything that happens to a relay is an event for relay_event(); relay_set_state() alone changes its state. Planes report
- * by the relay_… upcalls below and never free a relay. For each plane->ops->open there is exactly one plane->ops->close, and for that exactly
- * one relay_plane_closed(); RelayClosed (or RelayFailed) leaves exactly once.
+ * Everything that happens to a relay is an event for relay_event(); relay_set_state() alone
+ * changes its state. Planes report by the relay_… upcalls below and never free a relay. For each
+ * plane->ops->open there is exactly one plane->ops->close, and for that exactly one
+ * relay_plane_closed().
+ *
+ * What the peer is told: each OpenRelay is answered exactly once, with RelayOpened or RelayFailed;
+ * each RelayOpened is followed by exactly one RelayClosed, a RelayFailed by none. So a relay that
+ * is closed before it was opened (by relayctl, by its deadline, by a CloseRelay, by the end of the
+ * daemon) answers RelayFailed at once and says no more, and one that had told RelayOpened answers
+ * RelayClosed when its plane has let go. Nothing is sent for a relay whose peer has been lost.
  */
 #ifndef SOCKST_RELAYD_RELAY_H
 #define SOCKST_RELAYD_RELAY_H
+
+#include <sys/queue.h>
+#include <uv.h>
 
 #include "proto/n2.h"
 #include "relayd/transport/transport.h"
 
 struct plane;
-struct label;      /* interned text, relayd/relay/label.h */
-struct relay_peer; /* the N2 peer that owns the relay */
+struct label;          /* interned text, relayd/relay/label.h */
+struct relay_context;  /* what all relays share, relayd/relay/control.h */
+struct relay_deadline; /* relayd/relay/deadline.h */
+struct relay_peer;     /* the N2 peer that owns the relay, relayd/relay/control.h */
 
 enum relay_state { RELAY_ST_OPENING, RELAY_ST_WAITING, RELAY_ST_ACTIVE, RELAY_ST_CLOSING };
 
@@ -25,14 +38,16 @@ struct relay {
     uint64_t id;
     uint64_t association; /* socksd's */
     uint64_t transaction; /* of the OpenRelay, to answer it */
-    struct relay_peer *peer;
+    struct relay_context *context;
+    struct relay_peer *peer; /* NULL once it is lost */
+    LIST_ENTRY(relay) of_peer;
     const struct transport *transport;
     enum n2_kind kind;
     enum relay_state state;
 
     struct endpoint source;      /* S; port 0 until learnt */
     struct endpoint destination; /* DST */
-    struct endpoint bound;       /* BND as bound on this host; set by the plane before relay_opened() */
+    struct endpoint bound;       /* BND as bound on this host; set before relay_opened() */
     struct endpoint egress;      /* set by the plane before relay_opened() */
     struct ip_address bound_hint, egress_hint;
     bool learn_source_port;
@@ -43,24 +58,37 @@ struct relay {
     const char *plane_reason; /* static text: why this plane */
     void *flow;               /* the plane's own */
 
-    uint64_t opened_at_ms; /* loop time of the order */
-    enum n2_reason reason; /* valid in CLOSING */
-    struct n2_counters final; /* valid from relay_plane_closed() on */
-    bool was_opened;          /* RelayOpened has been sent: RelayClosed is owed */
+    struct relay_deadline *deadline; /* of the answer to the order; NULL: none */
+    uint64_t opened_at_ms;           /* loop time of the order */
+    enum n2_reason reason;           /* valid in CLOSING */
+    bool was_opened;                 /* RelayOpened has been sent: RelayClosed is owed */
+    bool in_open;                    /* plane->ops->open is on the stack */
 
     struct {
         uint64_t drops; /* of the last sweep */
+        uint64_t at_ms; /* when that was; 0: not yet */
         bool flooding;
     } guard;
 };
 
+_Static_assert(sizeof(struct relay) <= 512, "a relay costs at most 512 octets beside its flow");
+
+/* "opening", "waiting", "active", "closing". */
 const char *relay_state_name(enum relay_state state);
 
-/* ---- upcalls of a plane; each may be called from inside plane->ops->open or ->close, too ------------------------- */
+/*
+ * ---- upcalls of a plane ---------------------------------------------------------------------
+ *
+ * Each may be called from inside plane->ops->open or ->close, too. plane->ops->close is never
+ * called from inside plane->ops->open: an upcall in there that ends the relay takes effect as soon
+ * as open has returned. Outside of it relay_open_failed() and relay_ended() call
+ * plane->ops->close before they return; relay_opened(), relay_client_arrived() and relay_notify()
+ * never do.
+ */
 
 /* BND and egress are ready, relay->bound and relay->egress are set. */
 void relay_opened(struct relay *relay);
-/* It cannot be opened. `text` is for the log, borrowed. */
+/* It cannot be opened. `text` is for the log and socksd, borrowed. */
 void relay_open_failed(struct relay *relay, enum n2_error error, const char *text);
 /* The first data, or the connection, of the client has arrived. relay->source is complete. */
 void relay_client_arrived(struct relay *relay);
@@ -68,7 +96,10 @@ void relay_client_arrived(struct relay *relay);
 void relay_notify(struct relay *relay, enum n2_event event, uint64_t value);
 /* The flow is over by itself; the relay will be closed. */
 void relay_ended(struct relay *relay, enum n2_reason reason);
-/* The answer to plane->ops->close: nothing of the plane refers to the relay any more. `counters` are final. The relay may be freed when this returns. */
+/*
+ * The answer to plane->ops->close: nothing of the plane refers to the relay any more. `counters`
+ * are final. The relay is freed when this returns.
+ */
 void relay_plane_closed(struct relay *relay, const struct n2_counters *counters);
 
 #endif

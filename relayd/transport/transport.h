@@ -1,6 +1,7 @@
 /*
- * Transports: what a relayd of one PTCL has to know about its protocol. A further protocol is a further row (and, if its sockets are of a new kind, a
- * further set of flow operations in the socket plane).
+ * Transports: what a relayd of one PTCL has to know about its protocol. A further protocol is a
+ * further row (and, if its sockets are of a new kind, a further set of flow operations in the
+ * socket plane).
  */
 #ifndef SOCKST_RELAYD_TRANSPORT_H
 #define SOCKST_RELAYD_TRANSPORT_H
@@ -13,11 +14,11 @@ struct flow_ops; /* relayd/plane/socket/flow.h */
 
 struct transport {
     uint8_t ptcl;
-    int socket_type;              /* SOCK_STREAM, SOCK_DGRAM; 0: no socket plane */
-    int socket_protocol;          /* IPPROTO_… */
-    bool stateful;                /* has a connection that begins and ends by itself */
-    unsigned fds_per_relay;       /* on the socket plane, for the fd budget */
-    const struct flow_ops *flow;  /* the socket plane's operations; NULL: none */
+    int socket_type;             /* SOCK_STREAM, SOCK_DGRAM; 0: no socket plane */
+    int socket_protocol;         /* IPPROTO_… */
+    bool stateful;               /* has a connection that begins and ends by itself */
+    unsigned fds_per_relay;      /* on the socket plane, for the fd budget */
+    const struct flow_ops *flow; /* the socket plane's operations; NULL: none */
 };
 
 /* The row, or NULL when relayd cannot serve the protocol. */
