@@ -1,0 +1,31 @@
+/*
+ * The header of a datagram: payload and header never overlap, and what was decoded encodes to what
+ * decodes to the same.
+ */
+#include <string.h>
+
+#include "proto/n1.h"
+#include "tests/fuzz/fuzz.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    uint8_t encoded[N1_UDP_HEADER_MAX];
+    struct n1_udp_header header, again;
+    size_t used = 0;
+    if (n1_udp_header_decode(data, size, &header, &used) != N1_OK)
+        return 0;
+    FUZZ_CHECK(used <= size && used <= N1_UDP_HEADER_MAX);
+    size_t length = n1_udp_header_encode(&header, encoded, sizeof(encoded));
+    const struct n1_host *host = &header.destination;
+    if (host->atyp == N1_ATYP_DOMAIN && !n1_name_is_valid(host->name, host->name_length)) {
+        FUZZ_CHECK(length == 0);
+        return 0;
+    }
+    /* An IPv4-mapped address comes out shorter, as the IPv4 address that it is; all else as it came
+     * in. */
+    FUZZ_CHECK(length == used ? memcmp(encoded, data, length) == 0 : length + 12 == used);
+    FUZZ_CHECK(n1_udp_header_decode(encoded, length, &again, &used) == N1_OK && used == length);
+    FUZZ_CHECK(again.fragment == header.fragment);
+    FUZZ_CHECK(memcmp(&again.destination, host, sizeof(*host)) == 0);
+    return 0;
+}
