@@ -17,13 +17,14 @@ struct peer_credentials {
 /* SO_PEERCRED. Returns 0 or -errno. */
 int peer_credentials_get(int fd, struct peer_credentials *out);
 
-/* Is the peer's process in the group, as its gid or one of its supplementary groups (SO_PEERGROUPS)? */
+/* Is the peer's process in the group, as its gid or one of its supplementary groups
+ * (SO_PEERGROUPS)? */
 bool peer_is_in_group(int fd, gid_t group);
 
 /*
- * A listening AF_UNIX stream socket at `path` with the given mode. A socket file left by a dead process is replaced; one on
- * which somebody still listens is not (-EADDRINUSE). A path too long for sockaddr_un: -ENAMETOOLONG. Returns the fd (close-on-exec,
- * non-blocking) or -errno.
+ * A listening AF_UNIX stream socket at `path` with the given mode. A socket file left by a dead
+ * process is replaced; one on which somebody still listens is not (-EADDRINUSE). A path too long
+ * for sockaddr_un: -ENAMETOOLONG. Returns the fd (close-on-exec, non-blocking) or -errno.
  */
 int unix_listen(const char *path, mode_t mode);
 
