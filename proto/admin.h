@@ -1,6 +1,7 @@
 /*
- * The admin protocol: relayctl asks, a daemon answers with one record per frame and then END with a count (or ERROR).
- * Normative text: ADMIN.md; wire format: admin.proto. Decoded messages are plain values, as in n2.h.
+ * The admin protocol: relayctl asks, a daemon answers with one record per frame and then END with a
+ * count (or ERROR). Normative text: ADMIN.md; wire format: admin.proto. Decoded messages are plain
+ * values, as in n2.h.
  */
 #ifndef SOCKST_PROTO_ADMIN_H
 #define SOCKST_PROTO_ADMIN_H
@@ -71,7 +72,12 @@ struct admin_relay {
     struct n2_counters counters;
 };
 
-enum admin_answer_type { ADMIN_ANSWER_STATUS = 1, ADMIN_ANSWER_RELAY, ADMIN_ANSWER_END, ADMIN_ANSWER_ERROR };
+enum admin_answer_type {
+    ADMIN_ANSWER_STATUS = 1,
+    ADMIN_ANSWER_RELAY,
+    ADMIN_ANSWER_END,
+    ADMIN_ANSWER_ERROR
+};
 
 struct admin_answer {
     enum admin_answer_type type;
@@ -84,11 +90,11 @@ struct admin_answer {
 };
 
 /* As n2_decode() and n2_encode(). */
-enum n2_result admin_request_decode(const uint8_t *payload, size_t length, struct arena *arena, struct admin_request *out,
-                                    const char **problem);
+enum n2_result admin_request_decode(const uint8_t *payload, size_t length, struct arena *arena,
+                                    struct admin_request *out, const char **problem);
 size_t admin_request_encode(const struct admin_request *request, uint8_t *out, size_t size);
-enum n2_result admin_answer_decode(const uint8_t *payload, size_t length, struct arena *arena, struct admin_answer *out,
-                                   const char **problem);
+enum n2_result admin_answer_decode(const uint8_t *payload, size_t length, struct arena *arena,
+                                   struct admin_answer *out, const char **problem);
 size_t admin_answer_encode(const struct admin_answer *answer, uint8_t *out, size_t size);
 
 /* Does the relay match? Used by the server for its cursor. */

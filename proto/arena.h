@@ -1,6 +1,7 @@
 /*
- * A bounded heap for one unpacked message: memory is handed out from one caller-owned block and taken back all at once.
- * Unpacking hostile protobuf through it cannot allocate more than the block (200 KB of input was seen to ask for 16 MB).
+ * A bounded heap for one unpacked message: memory is handed out from one caller-owned block and
+ * taken back all at once. Unpacking hostile protobuf through it cannot allocate more than the block
+ * (200 KB of input was seen to ask for 16 MB).
  */
 #ifndef SOCKST_PROTO_ARENA_H
 #define SOCKST_PROTO_ARENA_H

@@ -1,6 +1,6 @@
 /*
- * Framing of N2 and of the admin protocol: u32 big-endian length of what follows, then that many octets of protobuf.
- * The length is judged before anything is stored.
+ * Framing of N2 and of the admin protocol: u32 big-endian length of what follows, then that many
+ * octets of protobuf. The length is judged before anything is stored.
  */
 #ifndef SOCKST_PROTO_FRAME_H
 #define SOCKST_PROTO_FRAME_H
@@ -19,13 +19,15 @@ enum frame_result {
 };
 
 /*
- * Looks for one frame at the start of `data`. FRAME_OK: *payload points into data, *payload_length octets, and the frame
- * takes FRAME_HEADER + *payload_length. FRAME_NEED_MORE: *missing says how many octets at least.
+ * Looks for one frame at the start of `data`. FRAME_OK: *payload points into data, *payload_length
+ * octets, and the frame takes FRAME_HEADER + *payload_length. FRAME_NEED_MORE: *missing says how
+ * many octets at least.
  */
-enum frame_result frame_decode(const uint8_t *data, size_t length, const uint8_t **payload, size_t *payload_length,
-                               size_t *missing);
+enum frame_result frame_decode(const uint8_t *data, size_t length, const uint8_t **payload,
+                               size_t *payload_length, size_t *missing);
 
-/* Writes the header of a frame whose payload has `payload_length` octets (1 … FRAME_PAYLOAD_MAX). */
+/* Writes the header of a frame whose payload has `payload_length` octets (1 … FRAME_PAYLOAD_MAX).
+ */
 void frame_header_encode(size_t payload_length, uint8_t out[FRAME_HEADER]);
 
 #endif

@@ -1,9 +1,10 @@
 /*
- * N2: the messages between socksd and relayd (draft, section 2). Normative text: N2.md; wire format: n2.proto.
+ * N2: the messages between socksd and relayd (draft, section 2). Normative text: N2.md; wire
+ * format: n2.proto.
  *
- * The generated types stay behind this codec. A decoded message is a plain value: every field was checked (enumerations
- * known, lengths exact, text UTF-8 without control characters, counts bounded), nothing in it points anywhere, nothing has
- * to be released.
+ * The generated types stay behind this codec. A decoded message is a plain value: every field was
+ * checked (enumerations known, lengths exact, text UTF-8 without control characters, counts
+ * bounded), nothing in it points anywhere, nothing has to be released.
  */
 #ifndef SOCKST_PROTO_N2_H
 #define SOCKST_PROTO_N2_H
@@ -42,7 +43,13 @@ enum n2_type {
     N2_TYPE_END, /* one above the last */
 };
 
-enum n2_kind { N2_KIND_TRANSPARENT = 1, N2_KIND_CONNECT, N2_KIND_BIND, N2_KIND_UDP_ASSOCIATE, N2_KIND_END };
+enum n2_kind {
+    N2_KIND_TRANSPARENT = 1,
+    N2_KIND_CONNECT,
+    N2_KIND_BIND,
+    N2_KIND_UDP_ASSOCIATE,
+    N2_KIND_END
+};
 
 enum n2_plane { N2_PLANE_SOCKET = 1, N2_PLANE_BPF, N2_PLANE_END };
 
@@ -61,21 +68,21 @@ enum n2_error {
 
 /* Why a relay ended. */
 enum n2_reason {
-    N2_REASON_FINISHED = 1,     /* both directions ended in order */
-    N2_REASON_CONTROL_CLOSED,   /* CloseRelay: the client's control connection ended */
+    N2_REASON_FINISHED = 1,   /* both directions ended in order */
+    N2_REASON_CONTROL_CLOSED, /* CloseRelay: the client's control connection ended */
     N2_REASON_CLIENT_RESET,
     N2_REASON_TARGET_RESET,
-    N2_REASON_ACCEPT_TIMEOUT,   /* the client never came to BND */
+    N2_REASON_ACCEPT_TIMEOUT, /* the client never came to BND */
     N2_REASON_FIN_TIMEOUT,
     N2_REASON_IDLE_TIMEOUT,
-    N2_REASON_LIMIT,            /* byte limit */
-    N2_REASON_ADMIN,            /* relayctl close */
+    N2_REASON_LIMIT, /* byte limit */
+    N2_REASON_ADMIN, /* relayctl close */
     N2_REASON_GUARD,
-    N2_REASON_PEER_LOST,        /* the N2 connection ended */
+    N2_REASON_PEER_LOST, /* the N2 connection ended */
     N2_REASON_SHUTDOWN,
     N2_REASON_PLANE_LOST,
-    N2_REASON_POLICY,           /* no longer allowed by the rules */
-    N2_REASON_ERROR,            /* of the relay's sockets; see the log */
+    N2_REASON_POLICY, /* no longer allowed by the rules */
+    N2_REASON_ERROR,  /* of the relay's sockets; see the log */
     N2_REASON_END,
 };
 
@@ -120,7 +127,8 @@ struct n2_open_relay {
     uint8_t ptcl;
     struct endpoint source; /* S; port 0 only with learn_source_port */
     bool learn_source_port;
-    uint8_t destination_count; /* 1 … N2_CANDIDATES_MAX, in order of preference; 1 for TRANSPARENT; 0 for UDP_ASSOCIATE */
+    uint8_t destination_count; /* 1 … N2_CANDIDATES_MAX, in order of preference; 1 for TRANSPARENT;
+                                  0 for UDP_ASSOCIATE */
     struct endpoint destinations[N2_CANDIDATES_MAX];
     struct ip_address bound_hint;  /* the control connection's local address */
     struct ip_address egress_hint; /* IP_NONE: relayd chooses */
@@ -196,9 +204,12 @@ struct n2_relay_event {
 };
 
 struct n2_message {
-    uint64_t transaction; /* non-zero for requests and their answers, 0 for notifications */
+    /* Not 0: OpenRelay, Authorize and their answers RelayOpened, RelayFailed, Authorized. 0:
+     * everything else, Hello, HelloAck, Ping and Pong included. */
+    uint64_t transaction;
     enum n2_type type;
-    uint8_t fd_count; /* 0 or 1: how many descriptors the frame declares */
+    uint8_t fd_count; /* how many descriptors the frame declares: 1 for AttachClient, 0 for
+                         everything else */
     union {
         struct n2_hello hello; /* N2_HELLO, N2_HELLO_ACK */
         struct n2_open_relay open_relay;
@@ -227,17 +238,18 @@ enum n2_result {
 #define N2_PAYLOAD_MAX (8 * 1024)
 
 /*
- * Decodes the payload of one frame. `arena` is reset, used as scratch and of no meaning afterwards. On an error *out is
- * undefined and *problem (may be NULL) names the field ("open_relay.source").
+ * Decodes the payload of one frame. `arena` is reset, used as scratch and of no meaning afterwards.
+ * On an error *out is undefined and *problem (may be NULL) names the field ("open_relay.source").
  */
-enum n2_result n2_decode(const uint8_t *payload, size_t length, struct arena *arena, struct n2_message *out,
-                         const char **problem);
+enum n2_result n2_decode(const uint8_t *payload, size_t length, struct arena *arena,
+                         struct n2_message *out, const char **problem);
 
-/* Encodes a whole frame (header and payload) into `out`. Returns its octets, or 0 if the message is not valid or too large. */
+/* Encodes a whole frame (header and payload) into `out`. Returns its octets, or 0 if the message is
+ * not valid or too large. */
 size_t n2_encode(const struct n2_message *message, uint8_t *out, size_t size);
 
-/* Fixed names for log and output ("open-relay", "transparent", "socket", "refused", "accept-timeout", "target-fin"); "?" for
- * a value outside the enumeration. */
+/* Fixed names for log and output ("open-relay", "transparent", "socket", "refused",
+ * "accept-timeout", "target-fin"); "?" for a value outside the enumeration. */
 const char *n2_type_name(enum n2_type type);
 const char *n2_kind_name(enum n2_kind kind);
 const char *n2_plane_name(enum n2_plane plane);
