@@ -56,14 +56,19 @@ void n2_link_config_init(struct n2_link_config *config, enum n2_role role);
 int n2_link_open(struct n2_link **out, uv_loop_t *loop, int fd, const struct n2_link_config *config,
                  const struct n2_link_ops *ops, void *user);
 
-/* Sends a notification or an answer (transaction as in the message). fd is consumed. Returns 0 or
- * -errno; a failure also brings the link down. */
+/*
+ * Sends a notification or an answer (transaction as in the message; fd_count 1 with a descriptor,
+ * otherwise 0). fd is consumed. Returns 0 or -errno: -ENOTCONN before UP, -EPIPE after it; any
+ * other failure brings the link down: -EINVAL for a message that is not valid or not this side's to
+ * send, -ENOBUFS when the peer does not read.
+ */
 int n2_link_send(struct n2_link *link, const struct n2_message *message, int fd);
 
 /*
  * Sends a request and waits for its answer; message->transaction is chosen here. *transaction (may
- * be NULL) can be given to n2_link_cancel(). Returns 0, -EAGAIN when max_transactions are in
- * flight, or -errno. On failure `done` is not called.
+ * be NULL) can be given to n2_link_cancel(). deadline_ms 0: none. Returns 0, -EAGAIN when
+ * max_transactions are in flight, -EINVAL for a message that is not valid or no request, -ENOTCONN
+ * before UP, -EPIPE after it, or another -errno. On failure `done` is not called; fd is consumed.
  */
 int n2_link_request(struct n2_link *link, struct n2_message *message, int fd, uint32_t deadline_ms,
                     n2_answer_cb done, void *user, uint64_t *transaction);
