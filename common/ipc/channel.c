@@ -451,8 +451,10 @@ static void on_turn(uv_idle_t *turn)
     struct channel *channel = turn->data;
     uv_idle_stop(turn);
     if (channel->state == CHANNEL_ENDED) {
-        if (channel->error == -EPROTO && !channel->blocked) {
-            (void)send_queue_flush(&channel->out, channel->fd, WRITES_PER_TURN); /* our last word */
+        if (!channel->blocked && (channel->error == -EPROTO || channel->error == 0)) {
+            /* Our last word: why it was refused, or the answer to a peer that only writes no more.
+             */
+            (void)send_queue_flush(&channel->out, channel->fd, WRITES_PER_TURN);
         }
         int error = channel->error;
         tear_down(channel);
