@@ -451,6 +451,11 @@ bool n2_link_is_congested(const struct n2_link *link)
     return link->channel != NULL && channel_is_congested(link->channel);
 }
 
+size_t n2_link_queued(const struct n2_link *link)
+{
+    return link->channel != NULL ? channel_queued(link->channel) : 0;
+}
+
 const struct n2_hello *n2_link_peer(const struct n2_link *link)
 {
     return &link->peer;

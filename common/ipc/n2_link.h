@@ -82,6 +82,8 @@ void n2_link_refuse(struct n2_link *link, const struct n2_message *message, cons
 
 bool n2_link_is_up(const struct n2_link *link);
 bool n2_link_is_congested(const struct n2_link *link);
+/* Octets that the peer's socket has not taken yet. */
+size_t n2_link_queued(const struct n2_link *link);
 const struct n2_hello *n2_link_peer(const struct n2_link *link); /* of an UP link */
 
 struct n2_link_stats {
