@@ -1,0 +1,52 @@
+/*
+ * What the rest of relayd does with relays: N2 orders and closes them, relayctl closes them, the
+ * daemon ends them all. (What a plane does with them is in relay.h.)
+ */
+#ifndef SOCKST_RELAYD_CONTROL_H
+#define SOCKST_RELAYD_CONTROL_H
+
+#include "common/net/deny_floor.h"
+#include "relayd/metrics.h"
+#include "relayd/plane/endpoints.h"
+#include "relayd/relay/label.h"
+#include "relayd/relay/planes.h"
+#include "relayd/relay/table.h"
+
+/* What all relays of a process share. Everything is borrowed but the labels. */
+struct relay_context {
+    uv_loop_t *loop;
+    const struct transport *transport;
+    const struct deny_floor *floor;
+    const struct endpoints *endpoints;
+    const struct planes *planes;
+    struct relay_table *table;
+    struct relayd_metrics *metrics;
+    struct label_table labels;
+    bool draining; /* no new relay */
+};
+
+/* A peer as its relays see it; part of whatever speaks to the peer (n2/peer.c). */
+struct relay_peer {
+    /* Must not call back into relays before it returns. */
+    void (*send)(struct relay_peer *peer, const struct n2_message *message);
+    LIST_HEAD(, relay) relays;
+    bool draining; /* no new relay for this peer */
+};
+
+void relay_peer_init(struct relay_peer *peer,
+                     void (*send)(struct relay_peer *peer, const struct n2_message *message));
+
+/* The peer has gone: each of its relays is closed at once, and nothing is sent for them any more.
+ * peer->relays is empty afterwards. */
+void relay_peer_lost(struct relay_peer *peer);
+
+/* Carries out an OpenRelay. It is answered (peer->send) with its transaction exactly once, perhaps
+ * before this returns. */
+void relay_order(struct relay_context *context, struct relay_peer *peer, uint64_t transaction,
+                 const struct n2_open_relay *order);
+
+/* Ends a relay in whatever state it is; once is enough, more do no harm. It may be gone when this
+ * returns. */
+void relay_close(struct relay *relay, enum n2_reason reason);
+
+#endif

@@ -1,0 +1,37 @@
+#include "relayd/transport/transport.h"
+
+#include <netinet/in.h>
+#include <stddef.h>
+#include <sys/socket.h>
+
+#include "relayd/plane/socket/flow.h"
+
+static const struct transport transports[] = {
+    {
+        .ptcl = PTCL_TCP,
+        .socket_type = SOCK_STREAM,
+        .socket_protocol = IPPROTO_TCP,
+        .stateful = true,
+        /* Listener, client, target, and both ends of a pipe in each direction while data waits. */
+        .fds_per_relay = 7,
+        .flow = &tcp_flow_ops,
+    },
+    {
+        .ptcl = PTCL_UDP,
+        .socket_type = SOCK_DGRAM,
+        .socket_protocol = IPPROTO_UDP,
+        .stateful = false,
+        .fds_per_relay = 3, /* towards the client, the sink of strangers, towards the target */
+        .flow = &udp_flow_ops,
+    },
+};
+
+const struct transport *transport_by_ptcl(uint8_t ptcl)
+{
+    for (size_t i = 0; i < sizeof(transports) / sizeof(transports[0]); i++) {
+        if (transports[i].ptcl == ptcl) {
+            return &transports[i];
+        }
+    }
+    return NULL;
+}
