@@ -7,6 +7,8 @@
 #include "common/config/schema.h"
 #include "common/log/log.h"
 
+#define RELAYD_ALLOW_USERS_MAX 64
+
 enum plane_choice { PLANE_AUTO, PLANE_SOCKET };
 enum guard_action { GUARD_EVENT, GUARD_CLOSE };
 
@@ -55,5 +57,8 @@ struct relayd_config {
 };
 
 extern const struct config_option relayd_schema[];
+
+/* The words of `plane`, also for the command line. */
+extern const struct config_keyword relayd_plane_keywords[];
 
 #endif
