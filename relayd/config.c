@@ -1,0 +1,290 @@
+#include "relayd/config.h"
+
+#include <stddef.h>
+#include <stdio.h>
+
+#include "relayd/relay/table.h"
+
+#define AT(member) offsetof(struct relayd_config, member)
+#define END                                                                                        \
+    {                                                                                              \
+        .name = NULL                                                                               \
+    }
+
+const struct config_keyword relayd_plane_keywords[] = {
+    {"auto", PLANE_AUTO},
+    {"socket", PLANE_SOCKET},
+    {NULL, 0},
+};
+
+static const struct config_keyword guard_actions[] = {
+    {"event", GUARD_EVENT},
+    {"close", GUARD_CLOSE},
+    {NULL, 0},
+};
+
+static const struct config_keyword log_levels[] = {
+    {"error", LOG_LEVEL_ERROR}, {"warning", LOG_LEVEL_WARNING}, {"notice", LOG_LEVEL_NOTICE},
+    {"info", LOG_LEVEL_INFO},   {"debug", LOG_LEVEL_DEBUG},     {NULL, 0},
+};
+
+static const struct config_keyword log_formats[] = {
+    {"text", LOG_FORMAT_TEXT},
+    {"json", LOG_FORMAT_JSON},
+    {"journal", LOG_FORMAT_JOURNAL},
+    {NULL, 0},
+};
+
+static bool check_directory(const char *text, char *why, size_t size)
+{
+    if (text[0] != '/') {
+        snprintf(why, size, "has to be an absolute path");
+        return false;
+    }
+    return true;
+}
+
+static bool check_not_empty(const char *text, char *why, size_t size)
+{
+    if (text[0] == '\0') {
+        snprintf(why, size, "has to be a name");
+        return false;
+    }
+    return true;
+}
+
+/* Port 0 would let the kernel choose outside of the pool. */
+static bool check_ports(const char *text, char *why, size_t size)
+{
+    struct port_range range;
+    if (port_range_parse(text, &range) == 0 && range.first == 0) {
+        snprintf(why, size, "ports begin at 1");
+        return false;
+    }
+    return true;
+}
+
+static const struct config_option n2_options[] = {
+    {.name = "directory",
+     .type = CONFIG_STRING,
+     .offset = AT(n2.directory),
+     .standard = "/run/sockst/n2",
+     .check = check_directory,
+     .help = "Where the N2 socket INSTANCE.sock is made, unless a service manager hands one over."},
+    {.name = "allow-users",
+     .type = CONFIG_LIST,
+     .element = CONFIG_STRING,
+     .offset = AT(n2.allow_users),
+     .max = RELAYD_ALLOW_USERS_MAX,
+     .standard = "[socksd]",
+     .check = check_not_empty,
+     .help = "Users (names or numbers) who may order relays, besides root and relayd's own user."},
+    END,
+};
+
+static const struct config_option admin_options[] = {
+    {.name = "directory",
+     .type = CONFIG_STRING,
+     .offset = AT(admin.directory),
+     .standard = "/run/sockst/admin",
+     .check = check_directory,
+     .help = "Where the admin socket INSTANCE.sock is made, unless a service manager hands "
+             "one over."},
+    {.name = "group",
+     .type = CONFIG_STRING,
+     .offset = AT(admin.group),
+     .check = check_not_empty,
+     .help = "Members of this group may use relayctl, besides root and relayd's own user; null: "
+             "nobody else."},
+    END,
+};
+
+static const struct config_option bind_options[] = {
+    {.name = "addresses",
+     .type = CONFIG_LIST,
+     .element = CONFIG_ADDRESS,
+     .offset = AT(bind.addresses),
+     .max = 256,
+     .standard = "auto",
+     .flags = CONFIG_AUTO,
+     .help = "Addresses on which relays listen for their clients (BND); auto: the host's own."},
+    {.name = "advertise",
+     .type = CONFIG_PAIRS,
+     .offset = AT(bind.advertise),
+     .max = 256,
+     .help = "What clients are told instead of an address, behind 1:1 address translation: "
+             "{private: public}."},
+    {.name = "ports",
+     .type = CONFIG_LIST,
+     .element = CONFIG_PORT_RANGE,
+     .offset = AT(bind.ports),
+     .min = 1,
+     .max = 64,
+     .standard = "20000-59999",
+     .check = check_ports,
+     .help = "Ports on which relays listen; each relay has one of its own."},
+    END,
+};
+
+static const struct config_option egress_options[] = {
+    {.name = "addresses",
+     .type = CONFIG_LIST,
+     .element = CONFIG_ADDRESS,
+     .offset = AT(egress.addresses),
+     .max = 256,
+     .standard = "auto",
+     .flags = CONFIG_AUTO,
+     .help = "Addresses from which targets are reached; auto: the kernel chooses by its routes."},
+    {.name = "ports",
+     .type = CONFIG_LIST,
+     .element = CONFIG_PORT_RANGE,
+     .offset = AT(egress.ports),
+     .max = 64,
+     .standard = "auto",
+     .flags = CONFIG_AUTO,
+     .check = check_ports,
+     .help = "Ports from which targets are reached; auto: the kernel's ephemeral ports."},
+    END,
+};
+
+static const struct config_option tcp_options[] = {
+    {.name = "connect-timeout",
+     .type = CONFIG_DURATION,
+     .offset = AT(tcp.connect_timeout_ms),
+     .min = 100,
+     .max = 300000,
+     .standard = "10s",
+     .help = "How long a target may take to accept a connection."},
+    {.name = "accept-timeout",
+     .type = CONFIG_DURATION,
+     .offset = AT(tcp.accept_timeout_ms),
+     .min = 100,
+     .max = 300000,
+     .standard = "10s",
+     .help = "How long a client may take to connect to BND after the reply."},
+    {.name = "fin-timeout",
+     .type = CONFIG_DURATION,
+     .offset = AT(tcp.fin_timeout_ms),
+     .min = 100,
+     .max = 86400000,
+     .standard = "60s",
+     .help = "How long a half-closed connection may be silent before it ends."},
+    {.name = "pipe-size",
+     .type = CONFIG_SIZE,
+     .offset = AT(tcp.pipe_size),
+     .min = 4096,
+     .max = 16777216,
+     .standard = "1MiB",
+     .help = "Size of the pipe through which an active stream is spliced."},
+    END,
+};
+
+static const struct config_option udp_options[] = {
+    {.name = "idle-timeout",
+     .type = CONFIG_DURATION,
+     .offset = AT(udp.idle_timeout_ms),
+     .max = 604800000,
+     .standard = "0",
+     .help =
+         "A relay without a datagram for so long ends; 0: the control connection alone decides."},
+    {.name = "receive-buffer",
+     .type = CONFIG_SIZE,
+     .offset = AT(udp.receive_buffer),
+     .max = 268435456,
+     .standard = "0",
+     .help = "Receive buffer of a relay's sockets; 0: the kernel's default."},
+    END,
+};
+
+static const struct config_option guard_options[] = {
+    {.name = "wrong-source-per-second",
+     .type = CONFIG_UINT,
+     .offset = AT(guard.wrong_source_per_second),
+     .max = 1000000000,
+     .standard = "1000",
+     .help = "More packets than this from others than its client are a flood on a relay; 0: off."},
+    {.name = "action",
+     .type = CONFIG_ENUM,
+     .offset = AT(guard.action),
+     .values = guard_actions,
+     .standard = "event",
+     .help = "What a flood does: event tells socksd and the log; close ends the relay as well, a "
+             "lever that anybody who can forge packets may pull."},
+    END,
+};
+
+static const struct config_option deny_floor_options[] = {
+    {.name = "open",
+     .type = CONFIG_LIST,
+     .element = CONFIG_PREFIX,
+     .offset = AT(deny_floor.open),
+     .max = 1024,
+     .standard = "[]",
+     .help = "Prefixes that relays may reach although the deny floor forbids them (the host's own "
+             "addresses, loopback, link-local, multicast, 0/8, 240/4)."},
+    END,
+};
+
+static const struct config_option limits_options[] = {
+    {.name = "relays",
+     .type = CONFIG_UINT,
+     .offset = AT(limits.relays),
+     .min = 1,
+     .max = RELAY_TABLE_MAX,
+     .standard = "100000",
+     .help = "Relays at a time; lowered at start, with a warning, to what the limit of open files "
+             "allows."},
+    END,
+};
+
+static const struct config_option log_options[] = {
+    {.name = "level",
+     .type = CONFIG_ENUM,
+     .offset = AT(log.level),
+     .values = log_levels,
+     .standard = "info",
+     .help = "The least severe events that are logged."},
+    {.name = "format",
+     .type = CONFIG_ENUM,
+     .offset = AT(log.format),
+     .values = log_formats,
+     .standard = "text",
+     .help = "How events are written: text or JSON lines on standard error, or the journal's own "
+             "protocol."},
+    END,
+};
+
+const struct config_option relayd_schema[] = {
+    {.name = "n2",
+     .type = CONFIG_SECTION,
+     .children = n2_options,
+     .help = "The interface to socksd."},
+    {.name = "admin",
+     .type = CONFIG_SECTION,
+     .children = admin_options,
+     .help = "The interface to relayctl."},
+    {.name = "plane",
+     .type = CONFIG_ENUM,
+     .offset = AT(plane),
+     .values = relayd_plane_keywords,
+     .standard = "auto",
+     .help = "What carries the packets: auto takes the fastest that can carry the relay."},
+    {.name = "bind", .type = CONFIG_SECTION, .children = bind_options, .help = "Towards clients."},
+    {.name = "egress",
+     .type = CONFIG_SECTION,
+     .children = egress_options,
+     .help = "Towards targets."},
+    {.name = "tcp", .type = CONFIG_SECTION, .children = tcp_options, .help = "Relays of TCP."},
+    {.name = "udp", .type = CONFIG_SECTION, .children = udp_options, .help = "Relays of UDP."},
+    {.name = "guard",
+     .type = CONFIG_SECTION,
+     .children = guard_options,
+     .help = "Floods of packets from strangers."},
+    {.name = "deny-floor",
+     .type = CONFIG_SECTION,
+     .children = deny_floor_options,
+     .help = "Destinations that no relay reaches, whatever socksd orders."},
+    {.name = "limits", .type = CONFIG_SECTION, .children = limits_options, .help = "Maxima."},
+    {.name = "log", .type = CONFIG_SECTION, .children = log_options, .help = "The log."},
+    END,
+};
