@@ -1,5 +1,6 @@
 /*
- * One flow of the socket plane: the operations that differ between stream and datagram protocols. A transport's row names them.
+ * One flow of the socket plane: the operations that differ between stream and datagram protocols. A
+ * transport's row names them.
  */
 #ifndef SOCKST_RELAYD_FLOW_H
 #define SOCKST_RELAYD_FLOW_H
@@ -8,6 +9,8 @@
 
 struct socket_plane;
 
+/* As the operations of a plane (relayd/plane/plane.h). relay->flow is NULL where memory did not
+ * suffice for a flow: close, counters and drops cope with that. */
 struct flow_ops {
     void (*open)(struct socket_plane *plane, struct relay *relay); /* sets relay->flow */
     void (*close)(struct socket_plane *plane, struct relay *relay, bool abort);

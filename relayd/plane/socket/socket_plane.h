@@ -1,14 +1,35 @@
 /*
- * The socket plane: always there, without privilege, on any kernel. BND and egress are sockets; strangers are dropped by socket filters in the kernel; TCP moves by
- * splice(2), UDP in batches with GRO and GSO.
+ * The socket plane: always there, without privilege, on any kernel. BND and egress are sockets;
+ * strangers are dropped by socket filters in the kernel; TCP moves by splice(2), UDP in batches
+ * with GRO and GSO.
  */
 #ifndef SOCKST_RELAYD_SOCKET_PLANE_H
 #define SOCKST_RELAYD_SOCKET_PLANE_H
 
 #include "relayd/plane/endpoints.h"
 #include "relayd/plane/plane.h"
+#include "relayd/plane/socket/pipe_pool.h"
 
-/* Everything is borrowed and has to outlive the plane. Returns 0 or -errno. */
-int socket_plane_new(struct plane **out, uv_loop_t *loop, const struct relayd_config *config, struct endpoints *endpoints);
+/* What the flows of one plane share. Private to the plane's own files. */
+struct socket_plane {
+    struct plane base;
+    uv_loop_t *loop;
+    const struct relayd_config *config;
+    struct endpoints *endpoints;
+    struct pipe_pool *pipes;
+    uint32_t flows;    /* open ones */
+    bool gso_disabled; /* sticky: the kernel has refused UDP_SEGMENT with EIO, or is known to mangle
+                          it */
+    uint64_t tcp_copies;     /* times that octets were copied for want of a pipe */
+    uint64_t udp_send_drops; /* datagrams that a full send buffer or the kernel refused */
+};
+
+/* Everything is borrowed and has to outlive the plane. Returns 0 or -errno. SIGPIPE is ignored from
+ * then on: splice(2) knows no MSG_NOSIGNAL. */
+int socket_plane_new(struct plane **out, uv_loop_t *loop, const struct relayd_config *config,
+                     struct endpoints *endpoints);
+
+/* The errno of an opening as N2 tells it. */
+enum n2_error socket_plane_error(int error);
 
 #endif

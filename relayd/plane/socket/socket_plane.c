@@ -1,0 +1,170 @@
+#include "relayd/plane/socket/socket_plane.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/utsname.h>
+
+#include "relayd/plane/socket/flow.h"
+
+static struct socket_plane *from_plane(struct plane *plane)
+{
+    return (struct socket_plane *)plane;
+}
+
+enum n2_error socket_plane_error(int error)
+{
+    switch (error) {
+    case ECONNREFUSED:
+    case ECONNRESET:
+        return N2_ERROR_REFUSED;
+    case ENETUNREACH:
+    case ENETDOWN:
+        return N2_ERROR_NETWORK_UNREACHABLE;
+    case EHOSTUNREACH:
+    case EHOSTDOWN:
+        return N2_ERROR_HOST_UNREACHABLE;
+    case ETIMEDOUT:
+        return N2_ERROR_TIMED_OUT;
+    case EACCES:
+    case EPERM:
+        return N2_ERROR_NOT_ALLOWED;
+    default:
+        return N2_ERROR_GENERAL;
+    }
+}
+
+static const char *socket_plane_refuses(const struct plane *plane, const struct relay *relay)
+{
+    (void)plane;
+    if (relay->transport->flow == NULL)
+        return "the protocol has no sockets of its own";
+    if (relay->kind != N2_KIND_TRANSPARENT)
+        return "only TRANSPARENT relays are served";
+    return NULL;
+}
+
+static void socket_plane_open(struct plane *plane, struct relay *relay)
+{
+    relay->transport->flow->open(from_plane(plane), relay);
+}
+
+static void socket_plane_close(struct plane *plane, struct relay *relay, bool abort)
+{
+    relay->transport->flow->close(from_plane(plane), relay, abort);
+}
+
+static void socket_plane_counters(const struct plane *plane, const struct relay *relay,
+                                  struct n2_counters *out, uint64_t *idle_ms)
+{
+    (void)plane;
+    relay->transport->flow->counters(relay, out, idle_ms);
+}
+
+static uint64_t socket_plane_drops(const struct plane *plane, const struct relay *relay)
+{
+    (void)plane;
+    return relay->transport->flow->drops(relay);
+}
+
+static void add_counter(struct admin_status *status, const char *name, uint64_t value)
+{
+    if (status->counter_count >= ADMIN_COUNTERS_MAX)
+        return;
+    struct admin_counter *counter = &status->counters[status->counter_count++];
+    snprintf(counter->name, sizeof(counter->name), "%s", name);
+    counter->value = value;
+}
+
+static void add_warning(struct admin_status *status, const char *text)
+{
+    if (status->warning_count < ADMIN_WARNINGS_MAX)
+        snprintf(status->warnings[status->warning_count++], sizeof(status->warnings[0]), "%s",
+                 text);
+}
+
+static void add_pool(const struct ip_address *address, uint32_t free_ports, void *user)
+{
+    char text[ENDPOINT_TEXT_MAX], name[N2_LABEL_MAX + 1];
+
+    snprintf(name, sizeof(name), "ports_free_%.50s",
+             ip_address_format(address, text, sizeof(text)));
+    add_counter(user, name, free_ports);
+}
+
+static void socket_plane_status(const struct plane *plane, struct admin_status *out)
+{
+    const struct socket_plane *socket_plane = (const struct socket_plane *)plane;
+    struct pipe_pool_figures pipes;
+
+    pipe_pool_figures(socket_plane->pipes, &pipes);
+    add_counter(out, "flows_open", socket_plane->flows);
+    add_counter(out, "pipes_open", pipes.open);
+    add_counter(out, "pipes_idle", pipes.idle);
+    add_counter(out, "pipes_shrunk", pipes.shrunk);
+    add_counter(out, "pipes_refused", pipes.refused);
+    add_counter(out, "tcp_copies", socket_plane->tcp_copies);
+    add_counter(out, "udp_gso_disabled", socket_plane->gso_disabled);
+    add_counter(out, "udp_send_drops", socket_plane->udp_send_drops);
+    endpoints_each_pool(socket_plane->endpoints, add_pool, out);
+    if (pipes.shrunk != 0)
+        add_warning(out,
+                    "pipes are smaller than tcp.pipe-size: raise fs.pipe-user-pages-soft "
+                    "or fs.pipe-max-size");
+    if (socket_plane->gso_disabled)
+        add_warning(out, "UDP segmentation offload is off: this kernel or device refuses it");
+}
+
+static void socket_plane_free(struct plane *plane)
+{
+    struct socket_plane *socket_plane = from_plane(plane);
+
+    pipe_pool_free(socket_plane->pipes);
+    free(socket_plane);
+}
+
+static const struct plane_ops socket_plane_ops = {
+    .id = N2_PLANE_SOCKET,
+    .refuses = socket_plane_refuses,
+    .open = socket_plane_open,
+    .close = socket_plane_close,
+    .counters = socket_plane_counters,
+    .drops = socket_plane_drops,
+    .status = socket_plane_status,
+    .free = socket_plane_free,
+};
+
+/* Linux 7.0 to 7.1.4 sends some batches of UDP_SEGMENT mangled. */
+static bool kernel_mangles_gso(void)
+{
+    struct utsname name;
+    unsigned major = 0, minor = 0, patch = 0;
+
+    if (uname(&name) < 0 || sscanf(name.release, "%u.%u.%u", &major, &minor, &patch) < 2)
+        return false;
+    return major == 7 && (minor == 0 || (minor == 1 && patch <= 4));
+}
+
+int socket_plane_new(struct plane **out, uv_loop_t *loop, const struct relayd_config *config,
+                     struct endpoints *endpoints)
+{
+    struct socket_plane *plane = calloc(1, sizeof(*plane));
+
+    if (plane == NULL)
+        return -ENOMEM;
+    const int rc = pipe_pool_new(&plane->pipes, (size_t)config->tcp.pipe_size);
+    if (rc < 0) {
+        free(plane);
+        return rc;
+    }
+    plane->base.ops = &socket_plane_ops;
+    plane->loop = loop;
+    plane->config = config;
+    plane->endpoints = endpoints;
+    plane->gso_disabled = kernel_mangles_gso();
+    signal(SIGPIPE, SIG_IGN);
+    *out = &plane->base;
+    return 0;
+}

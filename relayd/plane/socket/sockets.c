@@ -1,0 +1,146 @@
+#include "relayd/plane/socket/sockets.h"
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <unistd.h>
+
+#include "common/net/sockaddr.h"
+
+int sockets_set(int fd, int level, int option, int value)
+{
+    return setsockopt(fd, level, option, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+int sockets_take_error(int fd)
+{
+    int error = 0;
+    socklen_t length = sizeof(error);
+
+    if (getsockopt(fd, SOL_SOCKET, SO_ERROR, &error, &length) < 0)
+        return -errno;
+    return -error;
+}
+
+void sockets_close(int fd, bool abort)
+{
+    const struct linger linger = {.l_onoff = 1, .l_linger = 0};
+
+    if (abort)
+        (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+    close(fd);
+}
+
+int sockets_new(struct socket_plane *plane, const struct ip_address *address, int type,
+                int protocol)
+{
+    const int af = ip_address_af(address);
+    const int flags = SOCK_CLOEXEC | SOCK_NONBLOCK;
+    int fd = socket(af, type | flags, protocol);
+
+    if (fd < 0 && (errno == EMFILE || errno == ENFILE) && pipe_pool_trim(plane->pipes) != 0)
+        fd = socket(af, type | flags, protocol);
+    if (fd < 0)
+        return -errno;
+    const int rc = af == AF_INET6 ? sockets_set(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1) : 0;
+    if (rc < 0) {
+        close(fd);
+        return rc;
+    }
+    return fd;
+}
+
+int sockets_open_bound(struct socket_plane *plane, const struct relay *relay, bound_socket_fn *make,
+                       struct endpoint *bound)
+{
+    int rc = endpoints_choose_bound(plane->endpoints, &relay->source.address, &relay->bound_hint,
+                                    &bound->address);
+
+    for (unsigned tries = 0; rc >= 0 && tries < ENDPOINTS_BIND_TRIES; tries++) {
+        bound->port = endpoints_draw_port(plane->endpoints, &bound->address);
+        if (bound->port == 0)
+            return -EADDRNOTAVAIL;
+        const int fd = make(plane, relay, bound);
+        if (fd >= 0)
+            return fd;
+        sockets_return_bound(plane, bound);
+        if (fd != -EADDRINUSE && fd != -EACCES)
+            return fd;
+    }
+    bound->port = 0;
+    return rc < 0 ? rc : -EADDRNOTAVAIL;
+}
+
+void sockets_return_bound(struct socket_plane *plane, struct endpoint *bound)
+{
+    if (bound->port != 0)
+        endpoints_return_port(plane->endpoints, &bound->address, bound->port);
+    bound->port = 0;
+}
+
+/* Binds to the egress address; port 0 leaves the choice to connect(), which knows the destination
+ * and can share ports. */
+static int bind_egress(int fd, const struct endpoint *egress)
+{
+    struct sockaddr_storage address;
+    const socklen_t length = endpoint_to_sockaddr(egress, &address);
+
+    if (egress->port == 0)
+        (void)sockets_set(fd, IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+    return bind(fd, (struct sockaddr *)&address, length) < 0 ? -errno : 0;
+}
+
+/* Returns 0, 1 for "in progress", or -errno. */
+static int dial(int fd, const struct relay *relay, const struct endpoint *egress)
+{
+    struct sockaddr_storage address;
+    const socklen_t length = endpoint_to_sockaddr(&relay->destination, &address);
+    int rc = 0;
+
+    /* A stream's egress port may serve several destinations, and BND may be bound beside it. */
+    if (relay->transport->socket_type == SOCK_STREAM)
+        rc = sockets_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+    if (rc == 0 && egress->address.family != IP_NONE)
+        rc = bind_egress(fd, egress);
+    if (rc < 0)
+        return rc;
+    if (connect(fd, (struct sockaddr *)&address, length) == 0)
+        return 0;
+    return errno == EINPROGRESS ? 1 : -errno;
+}
+
+/* "Any address" of the family, for a bound port without an address. */
+static struct ip_address any_address(uint8_t family)
+{
+    return (struct ip_address){.family = family};
+}
+
+int sockets_open_egress(struct socket_plane *plane, const struct relay *relay, bool *in_progress)
+{
+    struct endpoint egress = {.port = 0};
+    int rc = endpoints_choose_egress(plane->endpoints, &relay->destination.address,
+                                     &relay->egress_hint, &egress.address);
+
+    if (rc < 0)
+        return rc;
+    for (unsigned tries = 0; tries < ENDPOINTS_BIND_TRIES; tries++) {
+        const int fd =
+            sockets_new(plane, &relay->destination.address, relay->transport->socket_type,
+                        relay->transport->socket_protocol);
+        if (fd < 0)
+            return fd;
+        egress.port = endpoints_random_egress_port(plane->endpoints);
+        if (egress.port != 0 && egress.address.family == IP_NONE)
+            egress.address = any_address(relay->destination.address.family);
+        rc = dial(fd, relay, &egress);
+        if (rc >= 0) {
+            *in_progress = rc != 0;
+            return fd;
+        }
+        close(fd);
+        /* Only a port that was our own choice can be chosen differently. connect() says
+         * EADDRNOTAVAIL where the same four-tuple exists. */
+        if (egress.port == 0 || (rc != -EADDRINUSE && rc != -EADDRNOTAVAIL && rc != -EACCES))
+            break;
+    }
+    return rc;
+}
