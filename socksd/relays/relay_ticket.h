@@ -1,0 +1,57 @@
+/*
+ * A ticket: what one session holds of its relay, embedded in the session. From the order to the end
+ * of the relay the ticket belongs to one relay daemon; relay_ticket_drop() takes it back from every
+ * state, at any time, also inside the callbacks.
+ *
+ *     FREE ── relay_pool_order() ──▶ ORDERED ── RelayOpened ──▶ OPEN ── RelayClosed, N2 lost ──▶
+ * FREE │ └── RelayFailed, nobody left to ask, deadline ──▶ FREE
+ *
+ * The ticket is FREE when ops->failed and ops->closed are called.
+ */
+#ifndef SOCKST_SOCKSD_RELAYS_RELAY_TICKET_H
+#define SOCKST_SOCKSD_RELAYS_RELAY_TICKET_H
+
+#include "proto/n2.h"
+#include "socksd/keyed_hash.h"
+
+struct relay_daemon;
+struct relay_ticket;
+
+struct relay_ticket_ops {
+    /* Fills the order (zeroed before; ptcl and deadline are filled in afterwards). Called once for
+     * each daemon that is asked. */
+    void (*describe)(struct relay_ticket *ticket, struct n2_open_relay *out);
+    void (*opened)(struct relay_ticket *ticket, const struct n2_relay_opened *opened);
+    /* `text` says why, for the log. */
+    void (*failed)(struct relay_ticket *ticket, enum n2_error error, const char *text);
+    void (*event)(struct relay_ticket *ticket, const struct n2_relay_event *event);
+    /* NULL: lost with its N2 connection, final counters unknown. */
+    void (*closed)(struct relay_ticket *ticket, const struct n2_relay_closed *closed);
+};
+
+enum relay_ticket_state { RELAY_TICKET_FREE, RELAY_TICKET_ORDERED, RELAY_TICKET_OPEN };
+
+struct relay_ticket {
+    const struct relay_ticket_ops *ops;
+    struct relay_daemon *daemon; /* borrowed; NULL while FREE */
+    enum relay_ticket_state state;
+    uint8_t ptcl;
+    uint32_t deadline_ms;
+    uint64_t tried;       /* bit i: daemon i of the pool was asked */
+    uint64_t transaction; /* ORDERED */
+    uint64_t relay;       /* OPEN: the daemon's number of it */
+    UT_hash_handle hh;    /* OPEN: in the daemon's table, by `relay` */
+};
+
+/* Orders the end of an OPEN relay; ops->closed follows (perhaps at once, when N2 is lost over it).
+ * Otherwise nothing. */
+void relay_ticket_close(struct relay_ticket *ticket, enum n2_reason reason);
+
+/* The session no longer cares: an order is cancelled, an open relay is closed. No callback comes.
+ * Idempotent. */
+void relay_ticket_drop(struct relay_ticket *ticket);
+
+/* The instance name of the ticket's daemon ("tcp", "tcp-2"); "" while FREE. */
+const char *relay_ticket_instance(const struct relay_ticket *ticket);
+
+#endif
