@@ -1,0 +1,57 @@
+/*
+ * Names to addresses: c-ares on uv_poll and uv_timer, A and AAAA, /etc/hosts first.
+ *
+ * A name is looked up exactly as it was asked for: no search domains, no aliases, since rules were
+ * matched against it. No socket is opened but to the name servers (c-ares would sort addresses by
+ * connecting to each of them: switched off).
+ */
+#ifndef SOCKST_SOCKSD_RESOLVER_H
+#define SOCKST_SOCKSD_RESOLVER_H
+
+#include <uv.h>
+
+#include "proto/endpoint.h"
+#include "socksd/counters.h"
+
+#define RESOLVER_ADDRESSES_MAX 32 /* of a name; at most half of them of one family */
+
+struct resolver;
+struct resolver_query;
+
+struct resolver_config {
+    const char *const
+        *servers; /* "192.0.2.53", "192.0.2.53:5353", "[2001:db8::53]:53"; borrowed for the call */
+    size_t server_count; /* 0: those of /etc/resolv.conf */
+    uint64_t timeout_ms; /* of one look-up, whole */
+    uint64_t tries;
+    uint64_t queries; /* at a time */
+};
+
+/*
+ * count ≥ 1: the addresses in the order of the answer, without repetitions, borrowed for the call.
+ * count 0: `why` says why there are none. The query is gone when this is called.
+ */
+typedef void (*resolver_cb)(const struct ip_address *addresses, size_t count, const char *why,
+                            void *user);
+
+/* Reads the system's configuration. Returns 0, -EINVAL (c-ares does not take the servers), or
+ * -errno. */
+int resolver_open(struct resolver **out, uv_loop_t *loop, const struct resolver_config *config,
+                  struct counters *counters);
+
+/*
+ * `name` (n1_name_is_valid(), terminated) is copied. `done` is called later, never from here.
+ * Returns 0, -EAGAIN when config.queries are under way (cancelled ones that c-ares still works on
+ * count), or -ENOMEM.
+ */
+int resolver_lookup(struct resolver *resolver, const char *name, resolver_cb done, void *user,
+                    struct resolver_query **query);
+
+/* `done` will not be called. */
+void resolver_cancel(struct resolver_query *query);
+
+/* Queries that are left are cancelled; memory goes with the last close callback. NULL is allowed.
+ */
+void resolver_close(struct resolver *resolver);
+
+#endif
