@@ -1,0 +1,32 @@
+/*
+ * Commands: rows of a table. A command without a row is answered with X'07'.
+ */
+#ifndef SOCKST_SOCKSD_COMMAND_COMMAND_H
+#define SOCKST_SOCKSD_COMMAND_COMMAND_H
+
+#include "proto/n1.h"
+#include "proto/n2.h"
+
+struct session;
+
+struct command {
+    uint8_t number; /* enum n1_command */
+    const char *name;
+    /*
+     * Judges the request of a session in state JUDGING, in the order of N1.md. Ends, now or later,
+     * in session_refuse() or in session_order(). The session may be DEAD when it returns.
+     */
+    void (*start)(struct session *session);
+    /* Fills the order for relayd. */
+    void (*describe)(const struct session *session, struct n2_open_relay *out);
+};
+
+extern const struct command command_transparent;
+
+/* NULL when there is no row. */
+const struct command *command_by_number(uint8_t number);
+
+/* The reply code for what dialling, or relayd, said. */
+uint8_t command_reply_of(enum n2_error error);
+
+#endif
