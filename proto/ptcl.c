@@ -1,6 +1,5 @@
 #include "proto/ptcl.h"
 
-#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -32,6 +31,11 @@ const struct ptcl *ptcl_by_name(const char *name)
             return &protocols[i];
     }
     return NULL;
+}
+
+const struct ptcl *ptcl_at(size_t index)
+{
+    return index < PROTOCOL_COUNT ? &protocols[index] : NULL;
 }
 
 const char *ptcl_format(uint8_t number, char text[static 9])

@@ -5,6 +5,7 @@
 #ifndef SOCKST_PROTO_PTCL_H
 #define SOCKST_PROTO_PTCL_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 enum ptcl_ports {
@@ -27,6 +28,9 @@ const struct ptcl *ptcl_by_number(uint8_t number);
 
 /* The row of a name ("tcp") or of a decimal number ("6"); NULL when there is none. */
 const struct ptcl *ptcl_by_name(const char *name);
+
+/* The rows one by one, in the order of the numbers: NULL behind the last. */
+const struct ptcl *ptcl_at(size_t index);
 
 /* The name of a protocol, or "ptcl-N" written into `text` (at least 9 octets). */
 const char *ptcl_format(uint8_t number, char text[static 9]);

@@ -47,7 +47,7 @@ static inline uint8_t wire_read_u8(struct wire_reader *reader)
 static inline uint16_t wire_read_u16(struct wire_reader *reader)
 {
     const uint8_t *at = wire_take(reader, 2);
-    return at != NULL ? (uint16_t)(at[0] << 8 | at[1]) : 0;
+    return at != NULL ? (uint16_t)(at[0] * 256U + at[1]) : 0;
 }
 
 /* Copies `size` octets to `out`, or nothing at all. */

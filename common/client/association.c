@@ -352,7 +352,7 @@ void sockst_association_expire(struct sockst_association *association)
         break;
     case ST_JOINING:
         endpoint_text(&association->bound, text);
-        sockst_fail(&association->failure, SOCKST_E_TIMEOUT, "data path, %s: no connection in time",
+        sockst_fail(&association->failure, SOCKST_E_DATA, "data path, %s: no connection in time",
                     text);
         break;
     case ST_READY:

@@ -36,7 +36,7 @@ enum sockst_status {
 enum sockst_error {
     SOCKST_E_NONE = 0,
     SOCKST_E_PROXY,    /* the proxy cannot be reached: name, connect(), loss of the connection */
-    SOCKST_E_TIMEOUT,  /* sockst_association_expire() */
+    SOCKST_E_TIMEOUT,  /* sockst_association_expire() while the proxy was waited for */
     SOCKST_E_METHOD,   /* no acceptable method */
     SOCKST_E_AUTH,     /* user name and password were refused */
     SOCKST_E_REPLY,    /* the request was refused: sockst_failure.reply */
@@ -140,7 +140,8 @@ enum sockst_status sockst_association_advance(struct sockst_association *associa
  * change with each advance(). */
 void sockst_association_wants(const struct sockst_association *association, int *control_fd,
                               short *control_events, int *data_fd, short *data_events);
-/* The caller's time is up: SOCKST_FAILED with SOCKST_E_TIMEOUT, saying what was waited for. */
+/* The caller's time is up: SOCKST_FAILED, saying what was waited for; SOCKST_E_TIMEOUT, or
+ * SOCKST_E_DATA when it was BND. */
 void sockst_association_expire(struct sockst_association *association);
 /* Advances with poll() until done, failed or expired. */
 enum sockst_status sockst_association_run(struct sockst_association *association,
