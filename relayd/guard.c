@@ -43,7 +43,7 @@ static void guard_look(const struct guard *guard, struct relay *relay)
     /* Less than a whole second counts as one: a handful of packets right after the start is no
      * flood. */
     uint64_t elapsed = now - since < GUARD_INTERVAL_MS ? GUARD_INTERVAL_MS : now - since;
-    uint64_t difference = drops - relay->guard.drops;
+    uint64_t difference = drops > relay->guard.drops ? drops - relay->guard.drops : 0;
     uint64_t rate = difference / elapsed * 1000 + difference % elapsed * 1000 / elapsed;
     bool was_flooding = relay->guard.flooding;
 
