@@ -17,7 +17,9 @@ size_t malloc_count(void)
 
 #ifdef WITH_ASAN
 
-#include <sanitizer/allocator_interface.h>
+/* As in sanitizer/allocator_interface.h, which not every compiler package brings. */
+int __sanitizer_install_malloc_and_free_hooks(void (*on_malloc)(const volatile void *, size_t),
+                                              void (*on_free)(const volatile void *));
 
 static void on_malloc(const volatile void *pointer, size_t size)
 {
