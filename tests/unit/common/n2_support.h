@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <unistd.h>
 
@@ -216,6 +217,11 @@ static inline bool raw_hear(struct n2_message *out)
         return false;
     }
     size_t length = FRAME_HEADER + ((size_t)header[2] << 8 | header[3]);
+    int available = 0;
+    ck_assert_int_eq(ioctl(raw, FIONREAD, &available), 0);
+    if ((size_t)available < length) {
+        return false; /* the rest is on its way */
+    }
     ck_assert_int_eq(recv(raw, buffer, length, 0), (ssize_t)length);
     alignas(max_align_t) uint8_t memory[N2_ARENA_SIZE];
     struct arena arena;
