@@ -91,7 +91,10 @@ static void peer_message(struct n2_link *link, const struct n2_message *message,
     if (fd >= 0) {
         close(fd); /* no message that is served here brings one */
     }
-    for (size_t i = 0; fd < 0 && !stray && i < sizeof(dispatch) / sizeof(dispatch[0]); i++) {
+    if (stray) {
+        return; /* nothing is asked here whose answer could matter late; the link counts it */
+    }
+    for (size_t i = 0; fd < 0 && i < sizeof(dispatch) / sizeof(dispatch[0]); i++) {
         if (dispatch[i].type == message->type) {
             dispatch[i].handler(peer, message);
             return;

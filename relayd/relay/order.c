@@ -55,8 +55,8 @@ static bool judge_service(const struct relay_context *context, const struct rela
         return order_refuse(why, N2_ERROR_UNSUPPORTED, "%s is not served here",
                             ptcl_format(order->ptcl, name));
     }
-    if (order->limits.max_bytes != 0 || order->limits.bytes_per_second != 0) {
-        return order_refuse(why, N2_ERROR_UNSUPPORTED, "limits of bytes are not served");
+    if (order->limits.bytes_per_second != 0) {
+        return order_refuse(why, N2_ERROR_UNSUPPORTED, "limits of rate are not served");
     }
     return true;
 }

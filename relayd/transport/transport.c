@@ -12,8 +12,8 @@ static const struct transport transports[] = {
         .socket_type = SOCK_STREAM,
         .socket_protocol = IPPROTO_TCP,
         .stateful = true,
-        /* Listener, client, target, and both ends of a pipe in each direction while data waits. */
-        .fds_per_relay = 7,
+        /* Listener, client, target. Pipes live on what is left; without one data is copied. */
+        .fds_per_relay = 3,
         .flow = &tcp_flow_ops,
     },
     {

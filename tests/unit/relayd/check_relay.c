@@ -521,9 +521,6 @@ START_TEST(orders_that_are_not_served)
     order.ptcl = PTCL_UDP;
     refused(&order, N2_ERROR_UNSUPPORTED, "UDP to a relayd of TCP");
     order = fake_order(4);
-    order.limits.max_bytes = 1;
-    refused(&order, N2_ERROR_UNSUPPORTED, "a limit of bytes");
-    order = fake_order(5);
     order.limits.bytes_per_second = 1;
     refused(&order, N2_ERROR_UNSUPPORTED, "a rate");
 }
