@@ -53,17 +53,6 @@ static bool check_not_empty(const char *text, char *why, size_t size)
     return true;
 }
 
-/* Port 0 would let the kernel choose outside of the pool. */
-static bool check_ports(const char *text, char *why, size_t size)
-{
-    struct port_range range;
-    if (port_range_parse(text, &range) == 0 && range.first == 0) {
-        snprintf(why, size, "ports begin at 1");
-        return false;
-    }
-    return true;
-}
-
 static const struct config_option n2_options[] = {
     {.name = "directory",
      .type = CONFIG_STRING,
@@ -121,7 +110,6 @@ static const struct config_option bind_options[] = {
      .min = 1,
      .max = 64,
      .standard = "20000-59999",
-     .check = check_ports,
      .help = "Ports on which relays listen; each relay has one of its own."},
     END,
 };
@@ -142,7 +130,6 @@ static const struct config_option egress_options[] = {
      .max = 64,
      .standard = "auto",
      .flags = CONFIG_AUTO,
-     .check = check_ports,
      .help = "Ports from which targets are reached; auto: the kernel's ephemeral ports."},
     END,
 };
