@@ -216,6 +216,70 @@ START_TEST(every_option_is_explained)
 }
 END_TEST
 
+static char *read_whole(const char *name)
+{
+    char path[4096], *text = NULL;
+    size_t length;
+
+    snprintf(path, sizeof(path), "%s/%s", SOURCE_ROOT, name);
+    FILE *from = fopen(path, "r");
+    ck_assert_msg(from != NULL, "%s: %s", path, strerror(errno));
+    FILE *to = open_memstream(&text, &length);
+    for (int octet = fgetc(from); octet != EOF; octet = fgetc(from)) {
+        fputc(octet, to);
+    }
+    fclose(from);
+    fclose(to);
+    return text;
+}
+
+/* Name and help of each, with the underscores and stars that the manual's language escapes. */
+static void in_manual(const char *manual, const char *section, const struct config_option *option)
+{
+    char key[128], help[1024];
+    size_t length = 0;
+
+    snprintf(key, sizeof(key), "*%s%s%s*: ", section, section[0] == '\0' ? "" : ".", option->name);
+    ck_assert_msg(strstr(manual, key) != NULL, "relayd.yaml(5) has no %s", key);
+    for (const char *at = option->help; *at != '\0'; at++) {
+        if (*at == '_' || *at == '*') {
+            help[length++] = '\\';
+        }
+        help[length++] = *at;
+    }
+    help[length] = '\0';
+    ck_assert_msg(strstr(manual, help) != NULL, "relayd.yaml(5) explains %s otherwise", key);
+}
+
+START_TEST(the_manual_has_every_option)
+{
+    char *manual = read_whole("deploy/man/relayd.yaml.5.scd");
+
+    for (const struct config_option *section = relayd_schema; section->name != NULL; section++) {
+        if (section->type != CONFIG_SECTION) {
+            in_manual(manual, "", section);
+            continue;
+        }
+        for (const struct config_option *option = section->children; option->name != NULL;
+             option++) {
+            in_manual(manual, section->name, option);
+        }
+    }
+    free(manual);
+}
+END_TEST
+
+START_TEST(the_example_is_right)
+{
+    char *example = read_whole("deploy/examples/relayd.yaml");
+
+    good(example);
+    ck_assert_str_eq(config.admin.group, "sockst-admin");
+    config_free(relayd_schema, &config);
+    free(example);
+}
+END_TEST
+
 /* ---- the command line ----------------------------------------------------------------------- */
 
 static int parse(struct options *options, const char *line)
@@ -317,6 +381,8 @@ static Suite *suite(void)
     tcase_add_test(tcase, errors_say_where_and_why);
     tcase_add_test(tcase, the_schema_is_sound);
     tcase_add_test(tcase, every_option_is_explained);
+    tcase_add_test(tcase, the_manual_has_every_option);
+    tcase_add_test(tcase, the_example_is_right);
     tcase_add_test(tcase, options_that_are_right);
     tcase_add_test(tcase, options_that_are_wrong);
     suite_add_tcase(suite, tcase);
