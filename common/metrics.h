@@ -1,5 +1,6 @@
 /*
- * Counters of a daemon: an array of rows that its owner indexes by an enum. The admin socket and (later) the exposition over HTTP read the same rows.
+ * Counters of a daemon: an array of rows that its owner indexes by an enum. The admin socket and
+ * (later) the exposition over HTTP read the same rows.
  */
 #ifndef SOCKST_COMMON_METRICS_H
 #define SOCKST_COMMON_METRICS_H
