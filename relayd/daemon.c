@@ -312,7 +312,7 @@ static void say_ready(const struct daemon *daemon)
     char status[128];
 
     snprintf(status, sizeof(status), "relaying %s", daemon->options->instance);
-    LOG(LOG_LEVEL_NOTICE, "ready", LOG_S("instance", daemon->options->instance),
+    LOG(LOG_LEVEL_NOTICE, "started", LOG_S("instance", daemon->options->instance),
         LOG_S("version", SOCKST_VERSION), LOG_U("relays_max", relay_table_max(daemon->table)));
     service_ready(status);
     if (daemon->options->ready_fd >= 0) {
