@@ -23,7 +23,7 @@ static bool check_ptcl(const char *text, char *why, size_t size)
 {
     if (ptcl_by_name(text))
         return true;
-    snprintf(why, size, "no such transport protocol");
+    snprintf(why, size, "%.64s: no such transport protocol", text);
     return false;
 }
 
@@ -50,7 +50,7 @@ static bool check_server(const char *text, char *why, size_t size)
     if (ip_address_parse(text, &address) == 0 ||
         (endpoint_parse(text, &endpoint) == 0 && endpoint.port))
         return true;
-    snprintf(why, size, "neither an address nor address:port");
+    snprintf(why, size, "%.64s is neither an address nor address:port", text);
     return false;
 }
 

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 
 #include "common/log/log.h"
+#include "common/system/service.h"
 #include "socksd/config.h"
 #include "socksd/options.h"
 #include "socksd/server.h"
@@ -25,9 +26,13 @@ static int serve(const struct options *options, const struct socksd_config *conf
     struct server *server = NULL;
 
     log_setup("socksd", (enum log_level)config->log.level, (enum log_format)config->log.format);
-    int rc = server_new(&server, config);
+    int rc = options->ready_fd < 0 ? 0 : service_ready_fd(options->ready_fd);
+    if (rc < 0)
+        LOG(LOG_LEVEL_ERROR, "start-failed", LOG_S("what", "--ready-fd"), LOG_ERRNO(rc));
     if (rc == 0)
-        rc = server_run(server, options->ready_fd);
+        rc = server_new(&server, config);
+    if (rc == 0)
+        rc = server_run(server);
     server_free(server);
     return rc;
 }

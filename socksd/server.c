@@ -9,6 +9,7 @@
 #include <fcntl.h>
 #include <pwd.h>
 #include <signal.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -338,24 +339,15 @@ static int drop_power(void)
     return rc < 0 ? setup_failed("sandbox", rc) : 0;
 }
 
-static void say_ready(int ready_fd)
-{
-    service_ready("serving");
-    if (ready_fd < 0)
-        return;
-    if (write(ready_fd, "READY\n", 6) < 0)
-        LOG(LOG_LEVEL_WARNING, "ready-fd-failed", LOG_ERRNO(errno));
-    close(ready_fd);
-}
-
-int server_run(struct server *server, int ready_fd)
+int server_run(struct server *server)
 {
     const int rc = drop_power();
     if (rc < 0)
         return rc;
-    say_ready(ready_fd);
-    LOG(LOG_LEVEL_NOTICE, "ready", LOG_S("version", SOCKST_VERSION),
-        LOG_U("sessions_max", server->sessions.limit));
+    char status[64];
+    snprintf(status, sizeof(status), "serving up to %llu sessions",
+             (unsigned long long)server->sessions.limit);
+    service_ready(status);
     uv_run(&server->loop, UV_RUN_DEFAULT);
     LOG(LOG_LEVEL_NOTICE, "stopped",
         LOG_U("sessions", counter_value(&server->counters, COUNTER_SESSIONS_ACCEPTED)));

@@ -13,10 +13,11 @@ struct server;
  * freed all the same, unless NULL). */
 int server_new(struct server **out, const struct socksd_config *config);
 
-/* Drops privileges, says that it is ready (ready_fd: -1 for none; "READY\n" is written to it and it
- * is closed), and serves until SIGTERM or SIGINT; then closes every relay and session. Returns 0 or
- * -errno. */
-int server_run(struct server *server, int ready_fd);
+/*
+ * Drops privileges, says that it is ready (also on service_ready_fd()), and serves until SIGTERM or
+ * SIGINT; then closes every relay and session. Returns 0 or -errno.
+ */
+int server_run(struct server *server);
 
 /* NULL is allowed. */
 void server_free(struct server *server);

@@ -22,14 +22,14 @@ int rule_target_parse(const char *text, struct rule_target *out, char *why, size
     }
     /* What looks like an address and is none must not become a name that never matches. */
     if (strpbrk(text, "/:") || text[strspn(text, "0123456789.")] == '\0') {
-        snprintf(why, size, "not a prefix (or bits are set below its length)");
+        snprintf(why, size, "%.64s is not a prefix (or has bits set below its length)", text);
         return -EINVAL;
     }
     out->is_suffix = text[0] == '.';
     const char *name = text + out->is_suffix;
     size_t length = strlen(name);
     if (length > N1_NAME_MAX || !n1_name_is_valid(name, length) || strchr(name, '*')) {
-        snprintf(why, size, "neither a prefix nor a domain name");
+        snprintf(why, size, "%.64s is neither a prefix nor a domain name", text);
         return -EINVAL;
     }
     if (name[length - 1] == '.')
