@@ -335,6 +335,21 @@ START_TEST(what_is_not_protobuf_is_refused)
 }
 END_TEST
 
+START_TEST(a_length_that_wraps_around_is_refused)
+{
+    struct n2_message decoded;
+    const char *problem;
+
+    /* Key and length take 11 octets: each of these lengths leads back into them, or before them. */
+    for (uint64_t back = 0; back <= 12; back++) {
+        envelope.length = 0;
+        raw_varint(&envelope, 11 << 3 | 2);
+        raw_varint(&envelope, UINT64_MAX - back);
+        ck_assert_int_eq(decode(envelope.data, envelope.length, &decoded, &problem), N2_E_SYNTAX);
+    }
+}
+END_TEST
+
 /* ---- each field broken in turn (N2-FIELD-010) -------------------------------------------------
  */
 
@@ -519,6 +534,7 @@ int main(void)
     tcase_add_test(tcase, input_that_unpacks_to_far_more_is_refused);
     tcase_add_test(tcase, a_payload_above_the_maximum_is_refused);
     tcase_add_test(tcase, what_is_not_protobuf_is_refused);
+    tcase_add_test(tcase, a_length_that_wraps_around_is_refused);
     tcase_add_test(tcase, each_field_broken_in_turn_is_named);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);

@@ -166,6 +166,8 @@ START_TEST(text_is_utf8_without_control_characters) /* N2-FIELD-040 */
         {"\0", 1, false},
         {"a\n", 2, false},
         {"\x1b[2J", 4, false},
+        {"\x1f", 1, false},
+        {" ", 1, true},
         {"\x7f", 1, false},
         {"\xc2\x85", 2, false},         /* U+0085 */
         {"\xc2\x9f", 2, false},         /* U+009F */
