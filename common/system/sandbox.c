@@ -143,19 +143,23 @@ static int deny(scmp_filter_ctx filter, const char *const *names, size_t count, 
     return 0;
 }
 
+#if defined(__s390x__)
+#define CLONE_FLAGS_ARGUMENT 1
+#else
+#define CLONE_FLAGS_ARGUMENT 0
+#endif
+
 static int deny_new_namespaces(scmp_filter_ctx filter)
 {
     static const int flags[] = {CLONE_NEWNS,  CLONE_NEWUTS, CLONE_NEWIPC,   CLONE_NEWUSER,
                                 CLONE_NEWPID, CLONE_NEWNET, CLONE_NEWCGROUP};
 
     for (size_t i = 0; i < COUNT(flags); i++) {
-        scmp_datum_t flag = (scmp_datum_t)flags[i];
-#if defined(__s390x__)
-        const struct scmp_arg_cmp compare = SCMP_A1(SCMP_CMP_MASKED_EQ, flag, flag);
-#else
-        const struct scmp_arg_cmp compare = SCMP_A0(SCMP_CMP_MASKED_EQ, flag, flag);
-#endif
-        int r = seccomp_rule_add(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1, compare);
+        const struct scmp_arg_cmp compare = {.arg = CLONE_FLAGS_ARGUMENT,
+                                             .op = SCMP_CMP_MASKED_EQ,
+                                             .datum_a = (scmp_datum_t)flags[i],
+                                             .datum_b = (scmp_datum_t)flags[i]};
+        int r = seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(clone), 1, &compare);
 
         if (r < 0)
             return r;
@@ -169,19 +173,22 @@ static bool may_have_family(int family)
            family == AF_NETLINK;
 }
 
+static int deny_families(scmp_filter_ctx filter, enum scmp_compare op, int family)
+{
+    const struct scmp_arg_cmp compare = {.arg = 0, .op = op, .datum_a = (scmp_datum_t)family};
+
+    return seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EAFNOSUPPORT), SCMP_SYS(socket), 1,
+                                  &compare);
+}
+
 static int deny_other_families(scmp_filter_ctx filter)
 {
-    const uint32_t action = SCMP_ACT_ERRNO(EAFNOSUPPORT);
     int r = 0;
 
     for (int family = 0; family <= AF_NETLINK && r == 0; family++)
         if (!may_have_family(family))
-            r = seccomp_rule_add(filter, action, SCMP_SYS(socket), 1,
-                                 SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t)family));
-    if (r == 0)
-        r = seccomp_rule_add(filter, action, SCMP_SYS(socket), 1,
-                             SCMP_A0(SCMP_CMP_GT, (scmp_datum_t)AF_NETLINK));
-    return r;
+            r = deny_families(filter, SCMP_CMP_EQ, family);
+    return r < 0 ? r : deny_families(filter, SCMP_CMP_GT, AF_NETLINK);
 }
 
 static int build(scmp_filter_ctx filter, enum sandbox_profile profile)
