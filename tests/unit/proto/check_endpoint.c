@@ -72,7 +72,7 @@ START_TEST(ipv4_mapped_is_ipv4)
     struct ip_address from_text = address_of("::ffff:192.0.2.1");
     ck_assert(ip_address_equal(&v4, &from_bytes));
     ck_assert(ip_address_equal(&v4, &from_text));
-    ck_assert_mem_eq(&v4, &from_bytes, sizeof(v4));
+    ck_assert_mem_eq(v4.bytes, from_bytes.bytes, sizeof(v4.bytes));
     mapped[9] = 1; /* no longer mapped */
     ck_assert_uint_eq(ip_address_v6(mapped).family, IP_V6);
     struct ip_address compatible = address_of("::192.0.2.1");

@@ -22,6 +22,15 @@ static struct n1_host host_of(const char *text)
     return host;
 }
 
+static void assert_same_host(const struct n1_host *a, const struct n1_host *b)
+{
+    ck_assert_uint_eq(a->atyp, b->atyp);
+    ck_assert(ip_address_equal(&a->address, &b->address));
+    ck_assert_uint_eq(a->name_length, b->name_length);
+    ck_assert_mem_eq(a->name, b->name, sizeof(a->name));
+    ck_assert_uint_eq(a->port, b->port);
+}
+
 /* N1-REQ-010 */
 START_TEST(a_transparent_request_arrives)
 {
@@ -60,7 +69,10 @@ START_TEST(every_pair_of_address_types_survives)
             assert_encodes(n1_request_encode(&request, out_, out_size_), data, length);
             arrival(REQUEST, data, length, length, N1_OK);
             ck_assert_int_eq(n1_request_decode(data, length, &again, &used), N1_OK);
-            ck_assert_mem_eq(&again, &request, sizeof(request));
+            ck_assert_uint_eq(again.command, command);
+            ck_assert_uint_eq(again.ptcl, request.ptcl);
+            assert_same_host(&again.destination, &request.destination);
+            assert_same_host(&again.source, &request.source);
         }
     }
 }
@@ -177,7 +189,7 @@ START_TEST(ipv4_mapped_hosts_are_ipv4)
     ck_assert_uint_eq(request.destination.atyp, N1_ATYP_V4);
     ck_assert_uint_eq(request.destination.address.family, IP_V4);
     struct n1_host expected = host_of("192.0.2.1:80");
-    ck_assert_mem_eq(&request.destination, &expected, sizeof(expected));
+    assert_same_host(&request.destination, &expected);
 }
 END_TEST
 
