@@ -119,7 +119,8 @@ static const char *parse(const char *url, struct sockst_proxy *out)
         problem = parse_user(authority, (size_t)(at - authority), out);
     if (problem == NULL)
         problem = parse_host(at != NULL ? at + 1 : authority, out);
-    if (problem == NULL && !n1_name_is_valid(out->host, strlen(out->host)))
+    if (problem == NULL &&
+        (!n1_name_is_valid(out->host, strlen(out->host)) || strpbrk(out->host, "/?#[]") != NULL))
         problem = "the host is neither a name nor an address";
     explicit_bzero(authority, sizeof(authority));
     return problem;

@@ -101,7 +101,7 @@ static int read_host(const struct parser *parser, const char *text, uint32_t por
         parser->out->destination = n1_host_from_endpoint(&endpoint);
         return 0;
     }
-    if (strchr(text, ':') != NULL || strchr(text, '%') != NULL ||
+    if (strpbrk(text, ":%[]/") != NULL ||
         n1_host_from_name(text, (uint16_t)port, &parser->out->destination) < 0)
         return refuse(parser, "host", text, "neither a name nor an address");
     return 0;
