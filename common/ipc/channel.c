@@ -180,6 +180,7 @@ static void flush(struct channel *channel)
         if (channel->paused) {
             end(channel, result);
         }
+        watch(channel);
         return;
     }
     watch(channel);
@@ -320,7 +321,9 @@ static int settle(struct channel *channel)
     return channel->fds.count > 0 ? -EPROTO : 0;
 }
 
-/* Queues the descriptors of one message; none is lost, whatever the message looks like. */
+/* Queues the descriptors of one message; none is lost, whatever the message looks like. MSG_CTRUNC:
+ * there were more than fit, or this process has no more to give; whose frame lost its own cannot be
+ * told, so the channel ends (the daemons' budget of descriptors keeps a reserve for this). */
 static int take_descriptors(struct channel *channel, struct msghdr *message, bool *any)
 {
     int result = message->msg_flags & MSG_CTRUNC ? -EPROTO : 0;

@@ -77,6 +77,8 @@ static int send_message(struct n2_link *link, const struct n2_message *message, 
     int result = channel_send(link->channel, frame, length, fd);
     if (result == 0) {
         link->stats.messages_out++;
+    } else if (result == -ENOBUFS) {
+        link->state = LINK_ENDING;
     }
     return result;
 }
@@ -227,8 +229,8 @@ static void on_hello(struct n2_link *link, const struct n2_hello *hello)
     const struct n2_hello *ours = &link->config.hello;
     link->peer = *hello;
     /* relayd answers also what it refuses: so both logs name both versions. */
-    if (link->config.role == N2_ROLE_RELAYD && send_hello(link, N2_HELLO_ACK) == -EINVAL) {
-        fail(link, "our HelloAck is not valid");
+    if (link->config.role == N2_ROLE_RELAYD && send_hello(link, N2_HELLO_ACK) < 0) {
+        fail(link, "our HelloAck could not be sent");
         return;
     }
     if (hello->major != ours->major) {

@@ -90,9 +90,11 @@ static inline void on_frame(struct channel *channel, const uint8_t *payload, siz
     if (length >= 4) {
         memcpy(&end->got[end->frames].number, payload, 4);
     }
+    size_t wrong = 0; /* an assertion for each octet would be slow */
     for (size_t i = 4; i < length; i++) {
-        ck_assert_uint_eq(payload[i], (uint8_t)i);
+        wrong += payload[i] != (uint8_t)i;
     }
+    ck_assert_uint_eq(wrong, 0);
     if (end->got[end->frames].number & WITH_FD) {
         int fd = channel_take_fd(channel);
         if (fd >= 0) {

@@ -281,19 +281,21 @@ int main(void)
 {
     Suite *s = suite_create("admin server: access");
     TCase *c = tcase_create("who");
-    tcase_set_timeout(c, 30);
+    tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, strangers_are_closed_and_counted, 0, 2);
     tcase_add_test(c, members_of_the_group_are_answered);
     tcase_add_test(c, own_user_is_answered);
     tcase_add_test(c, socket_file_is_for_the_group);
     suite_add_tcase(s, c);
     c = tcase_create("how long");
+    tcase_set_timeout(c, 60);
     tcase_add_test(c, at_most_so_many_connections);
     tcase_add_test(c, client_that_asks_nothing);
     tcase_add_test(c, client_that_does_not_read);
     tcase_add_test(c, client_that_asks_again_and_again);
     suite_add_tcase(s, c);
     c = tcase_create("where");
+    tcase_set_timeout(c, 60);
     tcase_add_test(c, inherited_socket);
     tcase_add_test(c, inherited_socket_that_does_not_listen);
     tcase_add_test(c, path_in_use);

@@ -317,6 +317,7 @@ static Suite *suite(void)
 {
     Suite *s = suite_create("channel");
     TCase *in = tcase_create("incoming");
+    tcase_set_timeout(in, 60);
     tcase_add_test(in, frame_is_handed_up);
     tcase_add_test(in, frames_octet_by_octet);
     tcase_add_loop_test(in, frames_in_every_size_of_read, 0, 9);
@@ -332,6 +333,7 @@ static Suite *suite(void)
     tcase_add_test(in, peer_that_ceases_to_read);
     suite_add_tcase(s, in);
     TCase *out = tcase_create("outgoing");
+    tcase_set_timeout(out, 60);
     tcase_add_test(out, frames_of_one_turn_leave_together);
     tcase_add_test(out, high_and_low_mark);
     tcase_add_test(out, queue_that_would_pass_its_maximum);

@@ -256,6 +256,7 @@ static Suite *suite(void)
 {
     Suite *s = suite_create("channel: pausing and ending");
     TCase *pausing = tcase_create("pausing");
+    tcase_set_timeout(pausing, 60);
     tcase_add_test(pausing, paused_before_anything_came);
     tcase_add_test(pausing, paused_between_frames_that_came_together);
     tcase_add_test(pausing, paused_and_resumed_within_a_frame);
@@ -263,6 +264,7 @@ static Suite *suite(void)
     tcase_add_test(pausing, closed_while_frames_are_held);
     suite_add_tcase(s, pausing);
     TCase *ending = tcase_create("ending");
+    tcase_set_timeout(ending, 60);
     tcase_add_test(ending, closed_in_frame);
     tcase_add_test(ending, closed_in_frame_that_was_held);
     tcase_add_test(ending, failed_in_frame);

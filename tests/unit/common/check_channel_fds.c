@@ -199,6 +199,7 @@ static Suite *suite(void)
 {
     Suite *s = suite_create("channel: descriptors");
     TCase *fds = tcase_create("descriptors");
+    tcase_set_timeout(fds, 60);
     tcase_add_test(fds, descriptor_comes_with_its_frame);
     tcase_add_test(fds, three_hundred_descriptors);
     tcase_add_loop_test(fds, descriptors_with_short_writes_and_reads, 0, 5);

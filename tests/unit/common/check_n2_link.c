@@ -512,6 +512,7 @@ int main(void)
 {
     Suite *s = suite_create("n2_link");
     TCase *c = tcase_create("versions");
+    tcase_set_timeout(c, 60);
     tcase_add_test(c, both_sides_come_up);
     tcase_add_test(c, one_side_hears_of_the_others_close);
     tcase_add_test(c, higher_minor_is_welcome);
@@ -521,6 +522,7 @@ int main(void)
     tcase_add_test(c, nothing_is_sent_before_up);
     suite_add_tcase(s, c);
     c = tcase_create("permitted");
+    tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, permitted_messages_when_up, 1, N2_TYPE_END);
     tcase_add_loop_test(c, permitted_messages_before_up, 1, N2_TYPE_END);
     tcase_add_test(c, owner_refuses_a_message);
@@ -530,6 +532,7 @@ int main(void)
     tcase_add_test(c, invalid_message_is_not_sent);
     suite_add_tcase(s, c);
     c = tcase_create("liveness");
+    tcase_set_timeout(c, 60);
     tcase_add_test(c, ping_is_answered);
     tcase_add_test(c, mute_peer_is_asked_and_then_given_up);
     tcase_add_test(c, peer_that_answers_is_kept);
@@ -537,16 +540,19 @@ int main(void)
     tcase_add_test(c, own_pause_is_not_the_peers_fault);
     suite_add_tcase(s, c);
     c = tcase_create("descriptors");
+    tcase_set_timeout(c, 60);
     tcase_add_test(c, descriptor_reaches_relayd);
     tcase_add_test(c, declared_descriptor_is_missing);
     tcase_add_loop_test(c, descriptor_is_not_declared, 0, 2);
     tcase_add_test(c, descriptor_and_declaration_disagree_in_a_send);
     suite_add_tcase(s, c);
     c = tcase_create("congestion");
+    tcase_set_timeout(c, 60);
     tcase_add_test(c, congestion_and_relief);
     tcase_add_test(c, full_queue_ends_the_link);
     suite_add_tcase(s, c);
     c = tcase_create("closing");
+    tcase_set_timeout(c, 60);
     tcase_add_test(c, closed_in_up);
     tcase_add_test(c, closed_in_message);
     tcase_add_test(c, closed_in_down);

@@ -289,7 +289,7 @@ int main(void)
 {
     Suite *s = suite_create("n2_link: requests");
     TCase *c = tcase_create("requests");
-    tcase_set_timeout(c, 30);
+    tcase_set_timeout(c, 60);
     tcase_add_loop_test(c, answer_completes_its_request, 0, 3);
     tcase_add_test(c, request_and_answer_between_two_links);
     tcase_add_test(c, second_answer_is_stray);

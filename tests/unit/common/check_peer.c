@@ -267,6 +267,7 @@ int main(void)
 {
     Suite *s = suite_create("peer");
     TCase *c = tcase_create("peer");
+    tcase_set_timeout(c, 60);
     tcase_add_checked_fixture(c, setup, teardown);
     tcase_add_test(c, credentials_of_ourselves);
     tcase_add_test(c, credentials_of_what_has_none);

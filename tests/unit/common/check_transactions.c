@@ -234,6 +234,7 @@ int main(void)
 {
     Suite *s = suite_create("transactions");
     TCase *c = tcase_create("transactions");
+    tcase_set_timeout(c, 60);
     tcase_add_test(c, ids_are_never_zero_and_never_used_twice);
     tcase_add_test(c, found_and_removed_once);
     tcase_add_test(c, at_most_max_wait);
