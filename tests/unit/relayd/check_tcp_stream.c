@@ -177,7 +177,7 @@ END_TEST
 START_TEST(test_small_reads)
 {
     struct tcp_connection c;
-    uint8_t *data = random_octets(300000);
+    uint8_t *data = random_octets(80000);
 
     use_mover(_i);
     tcp_connection_establish(&c, &fixture);
@@ -185,7 +185,7 @@ START_TEST(test_small_reads)
     struct transfer up = {.from = c.client,
                           .to = c.target,
                           .data = data,
-                          .size = 300000,
+                          .size = 80000,
                           .read_at_most = 257},
                     down = {.from = c.target, .to = c.client, .data = data, .size = 1};
     finish_both(&c, &up, &down);

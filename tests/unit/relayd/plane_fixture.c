@@ -149,6 +149,7 @@ void plane_fixture_setup(struct plane_fixture *fixture)
 
     struct relayd_config *config = &fixture->config;
     fixture->bind_ports = (struct port_range){20000, 20999};
+    fixture->bound_ports = 1000;
     fixture->egress_ports = (struct port_range){30000, 30999};
     for (int i = 0; i < 2; i++) {
         fixture->bind_addresses[i] = party_address(PARTY_RELAY, i == 1);
@@ -162,7 +163,6 @@ void plane_fixture_setup(struct plane_fixture *fixture)
     config->tcp.fin_timeout_ms = 60000;
     config->tcp.pipe_size = 1024 * 1024;
     ck_assert_int_eq(endpoints_new(&fixture->endpoints, config, NULL, 1), 0);
-    /* Configured loopback addresses serve here as the first of a family would elsewhere. */
     ck_assert_int_eq(socket_plane_new(&fixture->plane, &fixture->loop, config, fixture->endpoints),
                      0);
 }
@@ -172,7 +172,7 @@ void plane_fixture_teardown(struct plane_fixture *fixture)
     ck_assert_uint_eq(plane_fixture_socket_plane(fixture)->flows, 0);
     for (int i = 0; i < 2; i++)
         ck_assert_uint_eq(endpoints_free_ports(fixture->endpoints, &fixture->bind_addresses[i]),
-                          1000);
+                          fixture->bound_ports);
     fixture->plane->ops->free(fixture->plane);
     endpoints_free(fixture->endpoints);
     uv_close((uv_handle_t *)&fixture->tick, NULL);

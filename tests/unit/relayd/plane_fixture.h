@@ -21,6 +21,7 @@ struct plane_fixture {
     struct ip_address bind_addresses[2];
     struct ip_address egress_addresses[2];
     struct port_range bind_ports, egress_ports;
+    uint32_t bound_ports; /* on each address; the end checks that all are free again */
     struct endpoints *endpoints;
     struct plane *plane;
 };

@@ -62,6 +62,16 @@ void private_network_enter(void)
         wait_until_usable(party);
 }
 
+void private_network_set_mtu(int octets)
+{
+    struct ifreq request = {.ifr_name = "lo"};
+    const int fd = socket(AF_INET, SOCK_DGRAM, 0);
+
+    request.ifr_mtu = octets;
+    ck_assert_int_eq(ioctl(fd, SIOCSIFMTU, &request), 0);
+    close(fd);
+}
+
 struct ip_address party_address(enum party party, bool v6)
 {
     const uint8_t four[4] = {127, 0, 0, (uint8_t)party};

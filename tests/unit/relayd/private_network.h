@@ -14,6 +14,8 @@ enum party { PARTY_CLIENT = 1, PARTY_RELAY, PARTY_TARGET, PARTY_STRANGER };
 
 /* For a checked fixture, which runs in the test's own process. Fails the test where it may not. */
 void private_network_enter(void);
+/* Of loopback. */
+void private_network_set_mtu(int octets);
 struct ip_address party_address(enum party party, bool v6);
 
 /* A socket of `type` bound to the party's address; port 0: any. Blocking. */
