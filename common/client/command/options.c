@@ -266,7 +266,7 @@ int options_parse(int argc, char **argv, const char *proxy, struct options *out,
         .connect_timeout_ms = 30000, .timeout_ms = 5000, .idle_ms = 120000, .max = 256};
     optind = 0; /* glibc: start anew */
     opterr = 0;
-    while (error == 0 && (option = getopt_long(argc, argv, ":v", long_options, NULL)) != -1) {
+    while (error == 0 && (option = getopt_long(argc, argv, ":vhV", long_options, NULL)) != -1) {
         if (option == 'h' || option == 'V') {
             out->command = option == 'h' ? COMMAND_HELP : COMMAND_VERSION;
             return 0;

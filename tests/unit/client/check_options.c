@@ -72,6 +72,8 @@ START_TEST(options_stand_anywhere)
     ck_assert(options.json);
     ck_assert_int_eq(good("--help nonsense").command, COMMAND_HELP);
     ck_assert_int_eq(good("--version").command, COMMAND_VERSION);
+    ck_assert_int_eq(good("-h").command, COMMAND_HELP);
+    ck_assert_int_eq(good("-V").command, COMMAND_VERSION);
 }
 END_TEST
 
