@@ -9,7 +9,7 @@
 #include "proto/n2.h"
 
 #define ADMIN_VERSION 1
-#define ADMIN_COUNTERS_MAX 64
+#define ADMIN_COUNTERS_MAX 128
 #define ADMIN_WARNINGS_MAX 8
 #define ADMIN_TEXT_MAX 255
 #define ADMIN_PAYLOAD_MAX (16 * 1024)

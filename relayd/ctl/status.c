@@ -12,7 +12,8 @@ static const struct output_column columns[] = {
     {.key = "uptime_ms"}, {.key = "counters"}, {.key = "warnings"},
 };
 
-static void print_status(struct output *output, const struct admin_status *status)
+/* People are shown the counters that have counted, programs all of them. */
+static void print_status(struct output *output, const struct admin_status *status, bool all)
 {
     const char *warnings[ADMIN_WARNINGS_MAX];
     char ptcl[9];
@@ -28,8 +29,10 @@ static void print_status(struct output *output, const struct admin_status *statu
     output_string(output, "ptcl", status->ptcl ? ptcl_format(status->ptcl, ptcl) : NULL);
     output_duration(output, "uptime_ms", status->uptime_ms);
     output_counters_begin(output, "counters");
-    for (size_t i = 0; i < status->counter_count; i++)
-        output_uint(output, status->counters[i].name, status->counters[i].value);
+    for (size_t i = 0; i < status->counter_count; i++) {
+        if (all || status->counters[i].value > 0)
+            output_uint(output, status->counters[i].name, status->counters[i].value);
+    }
     output_counters_end(output);
     output_strings(output, "warnings", warnings, status->warning_count);
     output_record_end(output);
@@ -49,7 +52,7 @@ static bool print_status_of(const struct ctl *ctl, const char *path, struct outp
     enum client_result result = client_status(client, &status);
 
     if (result == CLIENT_END)
-        print_status(output, &status);
+        print_status(output, &status, ctl->json);
     else
         ctl_error(ctl, "%s: %s", path, client_error(client));
     client_close(client);

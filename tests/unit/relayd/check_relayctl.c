@@ -126,7 +126,8 @@ static void answer_status(int fd, const char *instance, enum behaviour behaviour
     strcpy(status.status.version, "9.9");
     status.status.pid = 42;
     status.status.ptcl = behaviour == SOCKSD ? 0 : 6;
-    status.status.counter_count = 1;
+    status.status.counter_count = 2;
+    strcpy(status.status.counters[1].name, "relays_failed");
     strcpy(status.status.counters[0].name, "relays_opened");
     status.status.counters[0].value = 7;
     status.status.warning_count = 1;
@@ -410,9 +411,12 @@ START_TEST(status_of_every_daemon)
         7);
     ck_assert_str_eq(json_string_value(json_array_get(json_object_get(second, "warnings"), 0)),
                      "limits.relays was lowered");
+    ck_assert(
+        json_is_integer(json_object_get(json_object_get(second, "counters"), "relays_failed")));
     json_decref(all);
     expect_run("status", CTL_OK);
     ck_assert_ptr_nonnull(strstr(out, "relays_opened: 7"));
+    ck_assert_ptr_null(strstr(out, "relays_failed"));
 }
 END_TEST
 
