@@ -32,7 +32,7 @@ struct channel {
     int fd;
     int error;          /* of ENDED; before: what the socket told, which is passed on at its EOF */
     bool paused;        /* channel_pause() */
-    bool behind;        /* whole frames may be held: they are handed up before more is read */
+    bool behind;        /* whole frames may be held, of which no event of the socket tells */
     bool blocked;       /* the socket is full: wait until it is writable */
     bool congested;     /* above the high mark and not yet below the low one */
     unsigned poll_mask; /* what uv_poll watches for now */
@@ -442,7 +442,7 @@ static void on_poll(uv_poll_t *poll, int status, int events)
     if ((events & UV_WRITABLE) && channel->blocked) {
         flush(channel);
     }
-    if ((events & UV_READABLE) && !channel->behind) {
+    if (events & UV_READABLE) {
         unsigned reads = READS_PER_TURN;
         while (is_reading(channel) && reads-- > 0 && read_once(channel)) {
         }

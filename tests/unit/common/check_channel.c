@@ -246,14 +246,16 @@ START_TEST(high_and_low_mark)
         sent += length;
     }
     ck_assert_uint_gt(channel_queued(near.channel), limits.high_mark);
+    send_cap = 3000; /* so that the queue passes every mark slowly */
     while (near.relieved == 0) {
         ck_assert(channel_is_congested(near.channel));
         ck_assert_uint_gt(channel_queued(near.channel), limits.low_mark);
-        drained += raw_drain(5000);
-        test_turns(&test, 3);
+        drained += raw_drain(SIZE_MAX);
+        test_turns(&test, 1);
     }
     ck_assert(!channel_is_congested(near.channel));
     ck_assert_uint_le(channel_queued(near.channel), limits.low_mark);
+    ck_assert_uint_gt(channel_queued(near.channel), 0);
     while (drained < sent) {
         drained += raw_drain(SIZE_MAX);
         test_turns(&test, 3);
@@ -267,12 +269,14 @@ END_TEST
 START_TEST(queue_that_would_pass_its_maximum)
 {
     static uint8_t frame[FRAME_HEADER + 9996];
-    setup();
-    size_t length = make_frame(frame, 1, 9996), queued = 0;
-    while (queued + length <= limits.max_queued) {
+    struct channel_limits small = limits;
+    size_t length = make_frame(frame, 1, 9996);
+    small.max_queued = 10 * length;
+    setup_with(&small);
+    for (int i = 0; i < 10; i++) {
         ck_assert_int_eq(channel_send(near.channel, frame, length, -1), 0);
-        queued += length;
     }
+    length = make_frame(frame, 1, 1);
     ck_assert_int_eq(channel_send(near.channel, frame, length, -1), -ENOBUFS);
     ck_assert_int_eq(near.closed, 0); /* not inside the call */
     ck_assert_int_eq(channel_send(near.channel, frame, length, -1), -EPIPE);
@@ -290,6 +294,26 @@ START_TEST(close_tries_once_to_write)
     channel_close(near.channel);
     near.closed = 1;
     ck_assert_uint_eq(raw_drain(SIZE_MAX), length);
+    finish();
+}
+END_TEST
+
+static void answer_it(struct end *end)
+{
+    uint8_t frame[FRAME_HEADER + 10];
+    ck_assert_int_eq(channel_send(end->channel, frame, make_frame(frame, 1, 10), -1), 0);
+}
+
+START_TEST(peer_that_only_reads_any_more_gets_its_answer)
+{
+    uint8_t frame[FRAME_HEADER + 10];
+    setup();
+    near.act_at = 1;
+    near.act = answer_it;
+    raw_write(frame, make_frame(frame, 1, 10));
+    ck_assert_int_eq(shutdown(raw, SHUT_WR), 0);
+    expect_closed(0);
+    ck_assert_uint_eq(raw_drain(SIZE_MAX), FRAME_HEADER + 10);
     finish();
 }
 END_TEST
@@ -338,6 +362,7 @@ static Suite *suite(void)
     tcase_add_test(out, high_and_low_mark);
     tcase_add_test(out, queue_that_would_pass_its_maximum);
     tcase_add_test(out, close_tries_once_to_write);
+    tcase_add_test(out, peer_that_only_reads_any_more_gets_its_answer);
     tcase_add_test(out, much_in_both_directions_with_short_writes);
     suite_add_tcase(s, out);
     return s;
