@@ -437,7 +437,7 @@ int socksd_config_load(struct socksd_config *config, const char *path, struct co
     if (!path)
         return socksd_config_load_text(config, "default", socksd_default_config, error);
     int rc = config_load_file(socksd_schema, config, sizeof(*config), path, error);
-    return rc < 0 ? rc : finish(config, strcmp(path, "-") == 0 ? "stdin" : path, error);
+    return rc < 0 ? rc : finish(config, strcmp(path, "-") == 0 ? "(standard input)" : path, error);
 }
 
 void socksd_config_free(struct socksd_config *config)
