@@ -541,6 +541,92 @@ START_TEST(test_client_over_ipv6)
 }
 END_TEST
 
+/* A link-local S lives on the interface of the control connection, and BND is asked for there. */
+START_TEST(test_link_local_source)
+{
+    char text[ENDPOINT_TEXT_MAX];
+    struct endpoint peer;
+    uint8_t all[3 + N1_REQUEST_MAX] = {5, 1, 0};
+    int fd;
+    ck_assert_int_eq(endpoint_parse("[fe80::7%3]:50000", &peer), 0);
+    f.listen_address = "[::1]:0";
+    ck_assert_int_eq(endpoint_parse("[2001:db8::1]:20000", &f.fake[0].bound), 0);
+    fixture_start(&f);
+    for (int i = 0; i < 3; i++) {
+        static const struct {
+            const char *source;
+            uint8_t reply;
+        } cases[] = {{"[fe80::7]:40000", 0}, {"[::]:40000", 0}, {"[fe80::8]:40000", 2}};
+        fd = client_connect_as(&f, &peer);
+        const size_t length =
+            request_encode(all + 3, sizeof(all) - 3, PTCL_TCP, TARGET, cases[i].source);
+        client_send(fd, all, 3 + length);
+        client_expect(&f, fd, (const uint8_t[]){5, 0, 5, cases[i].reply}, 4);
+        if (cases[i].reply == 0)
+            ck_assert_str_eq(endpoint_format(&f.fake[0].last_order.source, text, sizeof(text)),
+                             "[fe80::7%3]:40000");
+        close(fd);
+    }
+    ck_assert_uint_eq(f.fake[0].orders, 2);
+}
+END_TEST
+
+/* A name that is an address in text form is judged like one. */
+START_TEST(test_name_that_is_an_address)
+{
+    char text[ENDPOINT_TEXT_MAX];
+    fixture_start(&f);
+    ask_both_ways(
+        BYTES(5, 4, 0, 3, 9, '1', '2', '7', '.', '0', '.', '0', '.', '1', 0, 80, 6, V4_SOURCE),
+        N1_REP_NOT_ALLOWED);
+    ask_both_ways(
+        BYTES(5, 4, 0, 3, 9, '1', '9', '2', '.', '0', '.', '2', '.', '7', 0, 80, 6, V4_SOURCE),
+        N1_REP_SUCCEEDED);
+    ck_assert_str_eq(endpoint_format(&f.fake[0].last_order.destinations[0], text, sizeof(text)),
+                     "192.0.2.7:80");
+}
+END_TEST
+
+/* Every other value of CMD, RSV, ATYP and S.ATYP, judged at its octet: nothing behind it is waited
+ * for. */
+START_TEST(test_every_other_octet)
+{
+    fixture_start(&f);
+    for (unsigned value = 0; value < 256; value++) {
+        const uint8_t octet = (uint8_t)value;
+        if (octet != N1_CMD_TRANSPARENT)
+            ask_at_once(BYTES(5, octet), N1_REP_COMMAND_NOT_SUPPORTED);
+        if (octet != 0)
+            ask_at_once(BYTES(5, 4, octet), N1_REP_GENERAL_FAILURE);
+        if (octet == 1 || octet == 3 || octet == 4)
+            continue;
+        ask_at_once(BYTES(5, 4, 0, octet), N1_REP_ATYP_NOT_SUPPORTED);
+        ask_at_once(BYTES(5, 4, 0, V4_TARGET, 6, octet), N1_REP_ATYP_NOT_SUPPORTED);
+    }
+    for (unsigned ptcl = 0; ptcl < 256; ptcl++)
+        if (ptcl != PTCL_TCP)
+            ask_at_once(BYTES(5, 4, 0, V4_TARGET, (uint8_t)ptcl, V4_SOURCE),
+                        N1_REP_PTCL_NOT_SUPPORTED);
+}
+END_TEST
+
+/* What follows the request in the same segment is discarded, and the client's FIN is still seen. */
+START_TEST(test_octets_behind_the_request)
+{
+    uint8_t all[3 + N1_REQUEST_MAX + 4096] = {5, 1, 0};
+    fixture_start(&f);
+    const size_t length = request_encode(all + 3, N1_REQUEST_MAX, PTCL_TCP, TARGET, OWN_SOURCE);
+    int fd = client_connect(&f);
+    client_send(fd, all, 3 + length + 4096);
+    client_expect(&f, fd, "\x05\x00", 2);
+    client_expect(&f, fd, "\x05\x00\0\x01\x7f\0\0\x01\x4e\x20", 10);
+    client_expect_silence(&f, fd);
+    shutdown(fd, SHUT_WR);
+    WAIT_FOR(&f, f.fake[0].closes == 1);
+    close(fd);
+}
+END_TEST
+
 static Suite *request_suite(void)
 {
     Suite *suite = suite_create("request");
@@ -570,6 +656,10 @@ static Suite *request_suite(void)
     tcase_add_test(tests, test_resolver_is_bounded);
     tcase_add_test(tests, test_look_up_of_a_dead_session);
     tcase_add_test(tests, test_client_over_ipv6);
+    tcase_add_test(tests, test_link_local_source);
+    tcase_add_test(tests, test_name_that_is_an_address);
+    tcase_add_test(tests, test_every_other_octet);
+    tcase_add_test(tests, test_octets_behind_the_request);
     suite_add_tcase(suite, tests);
     return suite;
 }

@@ -166,11 +166,11 @@ void fixture_stop(struct fixture *f)
 /* ---- clients
  * -------------------------------------------------------------------------------------------- */
 
-int client_connect(struct fixture *f)
+int client_connect_as(struct fixture *f, const struct endpoint *peer)
 {
     struct sockaddr_storage address;
     socklen_t length = sizeof(address);
-    struct endpoint peer;
+    struct endpoint real;
 
     ck_assert_int_eq(getsockname(f->listener, (struct sockaddr *)&address, &length), 0);
     int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
@@ -179,9 +179,14 @@ int client_connect(struct fixture *f)
     fcntl(fd, F_SETFL, O_NONBLOCK);
     int accepted = accept4(f->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
     ck_assert_int_ge(accepted, 0);
-    ck_assert_int_eq(endpoint_peer(accepted, &peer), 0);
-    session_set_accept(&f->set, accepted, &peer);
+    ck_assert_int_eq(endpoint_peer(accepted, &real), 0);
+    session_set_accept(&f->set, accepted, peer ? peer : &real);
     return fd;
+}
+
+int client_connect(struct fixture *f)
+{
+    return client_connect_as(f, NULL);
 }
 
 struct endpoint client_endpoint(int fd)

@@ -68,6 +68,8 @@ void fixture_settle(struct fixture *f);
 
 /* A client of the sessions: a socket, not blocking. */
 int client_connect(struct fixture *f);
+/* … which the sessions take for one at `peer`. */
+int client_connect_as(struct fixture *f, const struct endpoint *peer);
 struct endpoint client_endpoint(int fd);
 void client_send(int fd, const void *data, size_t length);
 /* Reads exactly `length` octets (waiting for them) and compares. */
