@@ -74,3 +74,10 @@ size_t n2_encode(const struct n2_message *message, uint8_t *out, size_t size)
     envelope.hello = (Sockst__N2__Hello *)body;
     return pb_pack_frame(&envelope.base, N2_PAYLOAD_MAX, out, size);
 }
+
+bool n2_text_is_valid(const char *text, size_t max)
+{
+    size_t length = strnlen(text, max + 1);
+
+    return length <= max && pb_text_is_valid((const uint8_t *)text, length);
+}

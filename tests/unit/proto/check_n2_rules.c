@@ -199,6 +199,7 @@ START_TEST(text_is_utf8_without_control_characters) /* N2-FIELD-040 */
         sample_n2(N2_RELAY_FAILED, &message);
         memcpy(message.relay_failed.text, cases[i].text, cases[i].length + 1);
         ck_assert_msg(is_valid(&message) == cases[i].valid, "case %zu, encoder", i);
+        ck_assert_int_eq(n2_text_is_valid(cases[i].text, N2_LABEL_MAX), cases[i].valid);
     }
 }
 END_TEST
@@ -216,6 +217,10 @@ START_TEST(text_of_every_length) /* N2-FIELD-040 */
         ck_assert_int_eq(decode_body(N2_RELAY_FAILED, 1),
                          length <= N2_TEXT_MAX ? N2_OK : N2_E_FIELD);
     }
+    text[N2_LABEL_MAX + 1] = '\0';
+    ck_assert(!n2_text_is_valid(text, N2_LABEL_MAX));
+    text[N2_LABEL_MAX] = '\0';
+    ck_assert(n2_text_is_valid(text, N2_LABEL_MAX));
     sample_n2(N2_RELAY_FAILED, &message);
     memset(message.relay_failed.text, 'x', sizeof(message.relay_failed.text)); /* no end */
     ck_assert(!is_valid(&message));
