@@ -8,8 +8,8 @@
  * handle──▶ (freed)
  *
  * close() leads from every state to CLOSING. Whatever ends the flow closes both connections in the
- * same call; the listener, by then with a filter that drops everything, stays until close(), so
- * that strangers do not hear anything while the relay lives.
+ * same call; the trap beside the listener, which drops everything, stays until close(), so that
+ * strangers do not hear anything while the relay lives.
  */
 #include <errno.h>
 #include <netinet/in.h>
@@ -18,6 +18,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include "common/net/sockaddr.h"
 #include "relayd/plane/socket/flow.h"
@@ -43,6 +44,7 @@ struct tcp_flow {
     struct socket_plane *plane;
     struct relay *relay;
     struct watched_socket listener, client, target;
+    int trap; /* what strangers hear: nothing; -1: none */
     struct tcp_stream up, down;
     uv_timer_t timer;
     uint64_t state_since_ms, last_ms;
@@ -68,7 +70,7 @@ static void sample(struct tcp_flow *flow)
 {
     flow->up_packets = tcp_data_segments_in(flow->client.fd, flow->up_packets);
     flow->down_packets = tcp_data_segments_in(flow->target.fd, flow->down_packets);
-    drop_counter_update(&flow->drops, flow->listener.fd);
+    drop_counter_update(&flow->drops, flow->trap);
 }
 
 static void fill_counters(const struct tcp_flow *flow, struct n2_counters *out)
@@ -99,7 +101,7 @@ static uint64_t tcp_flow_drops(const struct relay *relay)
 {
     struct tcp_flow *flow = relay->flow;
 
-    return flow != NULL ? drop_counter_update(&flow->drops, flow->listener.fd) : 0;
+    return flow != NULL ? drop_counter_update(&flow->drops, flow->trap) : 0;
 }
 
 /* ---- closing -----------------------------------------------------------------------------------
@@ -144,6 +146,9 @@ static void close_connections(struct tcp_flow *flow, bool abort_client, bool abo
 static void close_bound(struct tcp_flow *flow)
 {
     watched_socket_close(&flow->listener, false, on_closed);
+    if (flow->trap >= 0)
+        close(flow->trap);
+    flow->trap = -1;
     sockets_return_bound(flow->plane, &flow->bound);
 }
 
@@ -430,9 +435,11 @@ static int open_listener(struct tcp_flow *flow)
     if (fd < 0)
         return fd;
     const int rc = watched_socket_open(&flow->listener, flow->plane->loop, fd, flow);
-    if (rc == 0)
-        flow->handles++;
-    return rc;
+    if (rc < 0)
+        return rc;
+    flow->handles++;
+    flow->trap = tcp_listener_open(flow->plane, flow->relay, fd, &flow->bound);
+    return flow->trap < 0 ? flow->trap : 0;
 }
 
 static void set_options(int fd)
@@ -506,7 +513,8 @@ static void on_listener(uv_poll_t *poll, int status, int events)
         accept_failed(flow, fd);
         return;
     }
-    watched_socket_want(&flow->listener, 0, on_listener);
+    /* Others of S, where its port is learnt, may wait in the queue: they are reset. */
+    watched_socket_close(&flow->listener, false, on_closed);
     set_options(fd);
     if (watched_socket_open(&flow->client, flow->plane->loop, fd, flow) < 0) {
         end(flow, N2_REASON_ERROR);
@@ -529,6 +537,7 @@ static struct tcp_flow *tcp_flow_new(struct socket_plane *plane, struct relay *r
         return NULL;
     flow->plane = plane;
     flow->relay = relay;
+    flow->trap = -1;
     watched_socket_init(&flow->listener);
     watched_socket_init(&flow->client);
     watched_socket_init(&flow->target);

@@ -1,11 +1,13 @@
 #include <check.h>
 #include <errno.h>
-#include <poll.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/net/sockaddr.h"
 #include "relayd/plane/socket/stranger_filter.h"
 #include "tests/unit/relayd/private_network.h"
 
@@ -119,38 +121,104 @@ START_TEST(test_drop_counter_wraps)
 }
 END_TEST
 
-/* A stranger's connect hears nothing; S's succeeds, on the same listener. */
-START_TEST(test_tcp)
+/* One of the two at `at`: the trap or the listener, as relayd makes them. */
+static int make_listener(const struct endpoint *at, const struct endpoint *trap_for)
+{
+    struct sockaddr_storage address;
+    const socklen_t length = endpoint_to_sockaddr(at, &address);
+    const int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0), on = 1;
+
+    ck_assert_int_ge(fd, 0);
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, SO_REUSEPORT, &on, sizeof(on)), 0);
+    if (trap_for != NULL) {
+        ck_assert_int_eq(stranger_filter_trap(fd, &at->address), 0);
+        ck_assert_int_eq(stranger_filter_sort(fd, trap_for), 0);
+    }
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, length), 0);
+    ck_assert_int_eq(listen(fd, 4), 0);
+    return fd;
+}
+
+/* A port of the relay that nobody has. */
+static struct endpoint free_port(bool v6)
+{
+    const int fd = party_socket(PARTY_RELAY, v6, SOCK_STREAM, 0);
+    const struct endpoint name = socket_name(fd);
+
+    close(fd);
+    return name;
+}
+
+/* A segment that belongs to no connection: TCP_REPAIR makes one that the other side never heard of,
+ * and leaving it sends an ACK. */
+static void send_stray_ack(int fd, const struct endpoint *to)
+{
+    const int on = 1, off = 0;
+
+    ck_assert_int_eq(setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &on, sizeof(on)), 0);
+    ck_assert_int_eq(connect_to(fd, to), 0);
+    ck_assert_int_eq(setsockopt(fd, IPPROTO_TCP, TCP_REPAIR, &off, sizeof(off)), 0);
+}
+
+/* A stranger hears nothing, whatever it sends; S gets through to the listener of the same port. */
+START_TEST(test_tcp_group)
 {
     const bool v6 = _i == 1;
-    const int listener = party_socket(PARTY_RELAY, v6, SOCK_STREAM, 0);
+    const int source = party_socket(PARTY_CLIENT, v6, SOCK_STREAM, 0);
+    const int stranger = party_socket(PARTY_STRANGER, v6, SOCK_STREAM, socket_name(source).port);
+    const int wrong_port = party_socket(PARTY_CLIENT, v6, SOCK_STREAM, 0);
+    const int stray = party_socket(PARTY_STRANGER, v6, SOCK_STREAM, 0);
+    const struct endpoint to = free_port(v6), from = socket_name(source);
+    const struct endpoint names[] = {socket_name(stranger), socket_name(wrong_port),
+                                     socket_name(stray)};
+    const int trap = make_listener(&to, &from), listener = make_listener(&to, NULL);
+
+    for (size_t i = 0; i < 3; i++) {
+        const int capture = capture_open();
+        set_blocking(stranger, false);
+        set_blocking(wrong_port, false);
+        if (i == 2)
+            send_stray_ack(stray, &to);
+        else
+            ck_assert_int_eq(connect_to(i == 0 ? stranger : wrong_port, &to), -EINPROGRESS);
+        ck_assert_uint_eq(drops(trap), i + 1);
+        ck_assert_uint_eq(capture_count_to(capture, &names[i]), 0);
+        close(capture);
+    }
+    ck_assert_int_eq(connect_to(source, &to), 0);
+    ck_assert_uint_eq(drops(trap), 3);
+    const int accepted = accept(listener, NULL, NULL);
+    ck_assert_int_ge(accepted, 0);
+
+    /* Without the listener S is a stranger, too, and its connection goes on. */
+    char octet;
+    close(listener);
+    ck_assert_int_eq(send(source, "x", 1, 0), 1);
+    ck_assert_int_eq(recv(accepted, &octet, 1, 0), 1);
+    const int closing[] = {trap, source, stranger, wrong_port, stray, accepted};
+    for (size_t i = 0; i < sizeof(closing) / sizeof(closing[0]); i++)
+        close(closing[i]);
+}
+END_TEST
+
+/* Where S may come from any port, its address alone counts. */
+START_TEST(test_tcp_group_any_port)
+{
+    const bool v6 = _i == 1;
     const int source = party_socket(PARTY_CLIENT, v6, SOCK_STREAM, 0);
     const int stranger = party_socket(PARTY_STRANGER, v6, SOCK_STREAM, 0);
-    const int wrong_port = party_socket(PARTY_CLIENT, v6, SOCK_STREAM, 0);
-    const struct endpoint to = socket_name(listener), from = socket_name(source);
-    const int capture = capture_open();
+    const struct endpoint to = free_port(v6), from = {.address = party_address(PARTY_CLIENT, v6)};
+    const int trap = make_listener(&to, &from), listener = make_listener(&to, NULL);
 
-    ck_assert_int_eq(stranger_filter_accept(listener, &from), 0);
-    ck_assert_int_eq(listen(listener, 1), 0);
     set_blocking(stranger, false);
-    set_blocking(wrong_port, false);
     ck_assert_int_eq(connect_to(stranger, &to), -EINPROGRESS);
-    ck_assert_int_eq(connect_to(wrong_port, &to), -EINPROGRESS);
-    ck_assert_uint_eq(drops(listener), 2);
+    ck_assert_uint_eq(drops(trap), 1);
     ck_assert_int_eq(connect_to(source, &to), 0);
-    ck_assert_uint_eq(drops(listener), 2);
-    const struct endpoint strangers_name = socket_name(stranger), wrong = socket_name(wrong_port);
-    ck_assert_uint_eq(capture_count_to(capture, &strangers_name), 0);
-    close(capture);
-    /* Neither has been refused. */
-    struct pollfd waiting[] = {{.fd = stranger, .events = POLLOUT},
-                               {.fd = wrong_port, .events = POLLOUT}};
-    ck_assert_int_eq(poll(waiting, 2, 0), 0);
-    ck_assert_uint_ne(wrong.port, from.port);
+    ck_assert_uint_eq(drops(trap), 1);
+    close(trap);
     close(listener);
     close(source);
     close(stranger);
-    close(wrong_port);
 }
 END_TEST
 
@@ -179,6 +247,9 @@ START_TEST(test_errors)
     ck_assert_int_eq(stranger_filter_accept(0, &none), -EAFNOSUPPORT);
     ck_assert_int_eq(stranger_filter_accept(-1, &source), -EBADF);
     ck_assert_int_eq(stranger_filter_drop_all(-1), -EBADF);
+    ck_assert_int_eq(stranger_filter_sort(-1, &source), -EBADF);
+    ck_assert_int_eq(stranger_filter_sort(0, &none), -EAFNOSUPPORT);
+    ck_assert_int_eq(stranger_filter_trap(-1, &source.address), -EBADF);
     ck_assert_int_eq(stranger_filter_detach(-1), -EBADF);
     ck_assert_int_eq(stranger_filter_read_drops(-1, &count), -EBADF);
 }
@@ -195,7 +266,8 @@ int main(void)
     tcase_add_loop_test(tests, test_udp_any_port, 0, 2);
     tcase_add_loop_test(tests, test_drop_all_and_detach, 0, 2);
     tcase_add_test(tests, test_drop_counter_wraps);
-    tcase_add_loop_test(tests, test_tcp, 0, 2);
+    tcase_add_loop_test(tests, test_tcp_group, 0, 2);
+    tcase_add_loop_test(tests, test_tcp_group_any_port, 0, 2);
     tcase_add_loop_test(tests, test_capture_sees_answers, 0, 2);
     tcase_add_test(tests, test_errors);
     suite_add_tcase(suite, tests);
