@@ -1,7 +1,7 @@
 /*
  * The host's own addresses: every local, broadcast, anycast and multicast route of the kernel's
- * tables, read by rtnetlink and kept up to date. Needs no privilege and works in a bare network
- * namespace.
+ * tables, read by rtnetlink and kept up to date. A local default route in a table of its own is not
+ * counted: it serves transparent proxies. Needs no privilege and works in a bare network namespace.
  *
  * A new route counts as soon as its notification is read. What goes away, and everything after the
  * kernel has reported a lost notification, is found by reading the tables again whole, a few times

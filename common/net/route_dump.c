@@ -54,6 +54,29 @@ static struct ip_address address_from(uint8_t family, const struct rtattr *attri
     return address;
 }
 
+static uint32_t route_table(const struct nlmsghdr *message, const struct rtmsg *route)
+{
+    const struct rtattr *table =
+        find_attribute(message, sizeof(*route), RTA_TABLE, sizeof(uint32_t));
+    uint32_t value = route->rtm_table;
+
+    if (table)
+        memcpy(&value, RTA_DATA(table), sizeof(value));
+    return value;
+}
+
+/*
+ * "local default" in a table of its own, reached by a rule for marked packets only: how transparent
+ * proxies get at other people's packets. It does not make the whole Internet ours.
+ */
+static bool is_interception(const struct nlmsghdr *message, const struct rtmsg *route)
+{
+    uint32_t table = route_table(message, route);
+
+    return route->rtm_dst_len == 0 && table != RT_TABLE_LOCAL && table != RT_TABLE_MAIN &&
+           table != RT_TABLE_DEFAULT;
+}
+
 bool route_message_prefix(const struct nlmsghdr *message, struct ip_prefix *out)
 {
     const struct rtmsg *route = NLMSG_DATA(message);
@@ -70,6 +93,8 @@ bool route_message_prefix(const struct nlmsghdr *message, struct ip_prefix *out)
         return false;
     size = route->rtm_family == AF_INET ? 4 : 16;
     if (route->rtm_dst_len > size * 8 || (route->rtm_flags & RTM_F_CLONED))
+        return false;
+    if (is_interception(message, route))
         return false;
     prefix.address.family = route->rtm_family == AF_INET ? IP_V4 : IP_V6;
     destination = find_attribute(message, sizeof(*route), RTA_DST, size);

@@ -34,7 +34,8 @@ int route_snapshot_read(struct route_snapshot *out);
 
 /*
  * Takes the prefix of an RTM_NEWROUTE or RTM_DELROUTE message whose type is local, broadcast,
- * anycast or multicast. False for every other message, also a malformed one.
+ * anycast or multicast. False for every other message, also a malformed one, and for a default
+ * route of a table that only a policy rule reaches (transparent proxies have one).
  */
 bool route_message_prefix(const struct nlmsghdr *message, struct ip_prefix *out);
 

@@ -331,6 +331,13 @@ START_TEST(the_sample_schema_is_sound)
 }
 END_TEST
 
+static const struct config_keyword no_zero[] = {{"one", 1}, {NULL, 0}};
+static const struct config_option nobody[] = {{0}};
+static const struct config_option outside[] = {
+    {.name = "b", .type = CONFIG_UINT, .offset = 8, .help = "x"}, {0}};
+static const struct config_option endless[] = {
+    {.name = "e", .type = CONFIG_SECTION, .children = endless, .help = "x"}, {0}};
+
 static const struct {
     struct config_option option;
     const char *why;
@@ -349,6 +356,14 @@ static const struct {
     {{.name = "a", .type = CONFIG_UINT, .flags = CONFIG_AUTO, .help = "x"}, "auto is for lists"},
     {{.name = "a", .type = CONFIG_UINT, .flags = CONFIG_REQUIRED, .standard = "1", .help = "x"},
      "required, and yet"},
+    {{.name = "a", .type = CONFIG_ENUM, .values = no_zero, .help = "x"}, "no word for 0"},
+    {{.name = "a", .type = CONFIG_SECTION, .children = nobody, .help = "x"}, "no children"},
+    {{.name = "a", .type = CONFIG_RECORDS, .children = outside, .help = "x"}, "a record size"},
+    {{.name = "a", .type = CONFIG_RECORDS, .children = outside, .record_size = 8, .help = "x"},
+     "b: lies outside its record"},
+    {{.name = "a", .type = CONFIG_SECTION, .children = outside, .standard = "{}", .help = "x"},
+     "belongs to the children"},
+    {{.name = "a", .type = CONFIG_SECTION, .children = endless, .help = "x"}, "nested too deep"},
 };
 
 START_TEST(unsound_schemas_are_found)
@@ -359,6 +374,23 @@ START_TEST(unsound_schemas_are_found)
     ck_assert(!config_schema_check(table, why, sizeof(why)));
     ck_assert_msg(strstr(why, unsound[_i].why), "expected \"%s\", got \"%s\"", unsound[_i].why,
                   why);
+}
+END_TEST
+
+START_TEST(a_table_has_a_largest_size)
+{
+    static struct config_option table[CONFIG_OPTIONS_MAX + 2];
+    static char names[CONFIG_OPTIONS_MAX + 1][8];
+    char why[256] = "";
+
+    for (size_t i = 0; i <= CONFIG_OPTIONS_MAX; i++) {
+        snprintf(names[i], sizeof(names[i]), "n%zu", i);
+        table[i] = (struct config_option){.name = names[i], .type = CONFIG_UINT, .help = "x"};
+    }
+    ck_assert(!config_schema_check(table, why, sizeof(why)));
+    ck_assert_str_eq(why, "n64: more than 64 options in one table");
+    table[CONFIG_OPTIONS_MAX].name = NULL;
+    ck_assert_msg(config_schema_check(table, why, sizeof(why)), "%s", why);
 }
 END_TEST
 
@@ -394,6 +426,7 @@ int main(void)
     tcase_add_test(tcase, the_sample_schema_is_sound);
     tcase_add_loop_test(tcase, unsound_schemas_are_found, 0,
                         (int)(sizeof(unsound) / sizeof(unsound[0])));
+    tcase_add_test(tcase, a_table_has_a_largest_size);
     tcase_add_test(tcase, twins_are_found);
     suite_add_tcase(suite, tcase);
     srunner_run_all(runner, CK_NORMAL);

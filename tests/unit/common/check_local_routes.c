@@ -1,5 +1,6 @@
 #include <check.h>
 #include <errno.h>
+#include <linux/rtnetlink.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,6 +9,7 @@
 
 #include "common/net/deny_floor.h"
 #include "common/net/local_routes.h"
+#include "common/net/route_dump.h"
 #include "common/net/route_set.h"
 
 #define WAIT_MS 5000
@@ -183,6 +185,10 @@ START_TEST(reads_what_is_there)
         "ip address add 192.0.2.1/24 broadcast 192.0.2.255 dev d0 && "
         "ip address add 2001:db8::1/64 dev d0 nodad && "
         "ip route add local 198.51.100.0/24 dev lo table 77 && "
+        "ip route add local default dev lo table 78 && "
+        "ip -6 route add local default dev lo table 78 && "
+        "ip route add broadcast 203.0.113.255 dev d0 && "
+        "ip -6 route add anycast 2001:db8:a::/64 dev d0 && "
         "ip route add 203.0.113.0/24 dev d0");
     watch_open(&watch);
     ck_assert(contains(&watch, "127.0.0.1"));
@@ -196,6 +202,10 @@ START_TEST(reads_what_is_there)
     ck_assert(contains(&watch, "ff02::1"));
     ck_assert_msg(contains(&watch, "198.51.100.9"), "a local route in another table");
     ck_assert_msg(!contains(&watch, "203.0.113.1"), "a unicast route is not local");
+    ck_assert_msg(contains(&watch, "203.0.113.255"), "a broadcast route");
+    ck_assert_msg(contains(&watch, "2001:db8:a::77"), "an anycast route");
+    ck_assert_msg(!contains(&watch, "8.8.8.8"), "a proxy's table makes nothing ours");
+    ck_assert(!contains(&watch, "2001:db8:b::1"));
 
     floor = &(struct deny_floor){.routes = watch.routes};
     address = parse("192.0.2.1");
@@ -231,6 +241,141 @@ START_TEST(follows_changes)
     wait_until(&watch, "2001:db8::1", false);
     ck_assert_int_ge(watch.changes, 5);
     watch_close(&watch);
+}
+END_TEST
+
+START_TEST(changes_of_no_consequence_are_not_reported)
+{
+    struct watch watch;
+
+    if (!enter_namespace())
+        return;
+    /* Without link-local addresses, whose probing for duplicates ends some time later. */
+    run("ip link add d0 type veth peer name p0 && ip link set d0 addrgenmode none && "
+        "ip link set p0 addrgenmode none && ip link set p0 up && ip link set d0 up && "
+        "ip address add 192.0.2.1/24 dev d0");
+    watch_open(&watch);
+    /* What the set-up left behind settles first. */
+    uv_timer_start(&watch.limit, on_limit, 1000, 0);
+    while (!watch.timed_out)
+        uv_run(&watch.loop, UV_RUN_DEFAULT);
+    watch.changes = 0;
+    watch.timed_out = false;
+    run("ip link set d0 mtu 1400 && ip link set d0 mtu 1500 && "
+        "ip route add 198.51.100.0/24 dev d0 && ip route del 198.51.100.0/24 dev d0");
+    uv_timer_start(&watch.limit, on_limit, 1000, 0);
+    while (!watch.timed_out)
+        uv_run(&watch.loop, UV_RUN_DEFAULT);
+    ck_assert_int_eq(watch.changes, 0);
+    /* Another address of the same number is a change. */
+    run("ip address add 192.0.2.9/32 dev d0 && ip address del 192.0.2.1/24 dev d0");
+    wait_until(&watch, "192.0.2.1", false);
+    ck_assert(contains(&watch, "192.0.2.9"));
+    ck_assert_int_gt(watch.changes, 0);
+    watch_close(&watch);
+}
+END_TEST
+
+START_TEST(a_default_local_route_of_the_main_table_counts)
+{
+    struct watch watch;
+
+    if (!enter_namespace())
+        return;
+    run("ip link set lo up && ip route add local default dev lo");
+    watch_open(&watch);
+    ck_assert(contains(&watch, "8.8.8.8"));
+    watch_close(&watch);
+}
+END_TEST
+
+/* One message of the kernel, as large as it says. */
+struct message {
+    struct nlmsghdr header;
+    struct rtmsg route;
+    struct rtattr destination;
+    uint8_t address[16];
+    struct rtattr table;
+    uint32_t table_number;
+};
+
+static struct message local_route(uint8_t family, uint8_t length)
+{
+    struct message message = {
+        .header = {.nlmsg_len = sizeof(message), .nlmsg_type = RTM_NEWROUTE},
+        .route = {.rtm_family = family,
+                  .rtm_dst_len = length,
+                  .rtm_type = RTN_LOCAL,
+                  .rtm_table = RT_TABLE_LOCAL},
+        .destination = {.rta_type = RTA_DST,
+                        .rta_len = sizeof(struct rtattr) + sizeof(message.address)},
+        .address = {192, 0, 2, 1},
+        .table = {.rta_type = RTA_TABLE, .rta_len = sizeof(struct rtattr) + sizeof(uint32_t)},
+        .table_number = RT_TABLE_LOCAL,
+    };
+
+    return message;
+}
+
+START_TEST(messages_are_judged)
+{
+    struct message message = local_route(AF_INET, 32);
+    struct ip_prefix prefix;
+    char text[PREFIX_TEXT_MAX];
+
+    ck_assert(route_message_prefix(&message.header, &prefix));
+    ck_assert_str_eq(ip_prefix_format(&prefix, text, sizeof(text)), "192.0.2.1/32");
+    for (unsigned type = 0; type < 12; type++) {
+        bool ours = type == RTN_LOCAL || type == RTN_BROADCAST || type == RTN_ANYCAST ||
+                    type == RTN_MULTICAST;
+
+        message.route.rtm_type = (uint8_t)type;
+        ck_assert_msg(route_message_prefix(&message.header, &prefix) == ours, "type %u", type);
+    }
+    message = local_route(AF_INET, 33);
+    ck_assert(!route_message_prefix(&message.header, &prefix));
+    message = local_route(AF_INET6, 129);
+    ck_assert(!route_message_prefix(&message.header, &prefix));
+    message = local_route(AF_PACKET, 32);
+    ck_assert(!route_message_prefix(&message.header, &prefix));
+    message = local_route(AF_INET, 32);
+    message.route.rtm_flags = RTM_F_CLONED;
+    ck_assert(!route_message_prefix(&message.header, &prefix));
+    /* no destination: the default route, if that is what the length says */
+    message = local_route(AF_INET, 0);
+    message.destination.rta_type = RTA_PREFSRC;
+    ck_assert(route_message_prefix(&message.header, &prefix));
+    ck_assert_uint_eq(prefix.length, 0);
+    message.table_number = 1000;
+    ck_assert(!route_message_prefix(&message.header, &prefix));
+    message.route.rtm_dst_len = 8;
+    ck_assert(!route_message_prefix(&message.header, &prefix));
+}
+END_TEST
+
+START_TEST(malformed_messages_are_refused)
+{
+    struct message message = local_route(AF_INET6, 128);
+    struct ip_prefix prefix;
+
+    ck_assert(route_message_prefix(&message.header, &prefix));
+    /* Every truncation, in memory of exactly that size. */
+    for (uint32_t length = sizeof(struct nlmsghdr); length < sizeof(message); length++) {
+        struct nlmsghdr *cut = malloc(length);
+        bool whole = length >= offsetof(struct message, table);
+
+        ck_assert_ptr_nonnull(cut);
+        memcpy(cut, &message, length);
+        cut->nlmsg_len = length;
+        ck_assert_msg(route_message_prefix(cut, &prefix) == whole, "length %u", length);
+        free(cut);
+    }
+    for (unsigned length = 0; length < 64; length++) {
+        message = local_route(AF_INET6, 128);
+        message.destination.rta_len = (unsigned short)length;
+        if (length < sizeof(struct rtattr) + 16)
+            ck_assert_msg(!route_message_prefix(&message.header, &prefix), "length %u", length);
+    }
 }
 END_TEST
 
@@ -324,6 +469,10 @@ int main(void)
     tcase_add_test(tcase, works_in_a_bare_namespace);
     tcase_add_test(tcase, reads_what_is_there);
     tcase_add_test(tcase, follows_changes);
+    tcase_add_test(tcase, changes_of_no_consequence_are_not_reported);
+    tcase_add_test(tcase, a_default_local_route_of_the_main_table_counts);
+    tcase_add_test(tcase, messages_are_judged);
+    tcase_add_test(tcase, malformed_messages_are_refused);
     tcase_add_test(tcase, a_flood_of_changes_is_survived);
     tcase_add_test(tcase, lists_addresses_by_interface);
     tcase_add_test(tcase, may_be_closed_from_its_callback);

@@ -2,12 +2,15 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <jansson.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -370,6 +373,61 @@ START_TEST(stderr_may_be_a_socket)
 }
 END_TEST
 
+/* journald's socket, in a mount namespace of our own. -1 where that is not permitted. */
+static int become_journald(void)
+{
+    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    int fd;
+
+    strcpy(address.sun_path, "/run/systemd/journal/socket");
+    if (unshare(CLONE_NEWNS) < 0 || mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) < 0 ||
+        mount("none", "/run", "tmpfs", 0, NULL) < 0) {
+        printf("skipped: no mount namespace here (%s)\n", strerror(errno));
+        return -1;
+    }
+    ck_assert_int_eq(mkdir("/run/systemd", 0755), 0);
+    ck_assert_int_eq(mkdir("/run/systemd/journal", 0755), 0);
+    fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, sizeof(address)), 0);
+    return fd;
+}
+
+START_TEST(the_journal_gets_fields)
+{
+    char value[LOG_VALUE_MAX + 1];
+    int journald = become_journald();
+    ssize_t length;
+
+    if (journald < 0)
+        return;
+    capture();
+    log_setup("relayd", LOG_LEVEL_INFO, LOG_FORMAT_JOURNAL);
+    LOG(LOG_LEVEL_WARNING, "check-log", LOG_S("some-key", "two words"), LOG_S("none", NULL),
+        LOG_U("n", 18), LOG_ERRNO(-EPERM));
+    length = recv(journald, got, sizeof(got) - 1, 0);
+    ck_assert_int_gt(length, 0);
+    got[length] = '\0';
+    ck_assert_str_eq(got,
+                     "PRIORITY=4\n"
+                     "MESSAGE=check-log some-key=\"two words\" n=18 error=EPERM\n"
+                     "SYSLOG_IDENTIFIER=relayd\nSOCKST_EVENT=check-log\n"
+                     "SOCKST_SOME_KEY=two words\nSOCKST_N=18\nSOCKST_ERROR=EPERM\n");
+    /* Values that together exceed the entry: whole fields are left out, and it still arrives. */
+    memset(value, 'v', sizeof(value) - 1);
+    value[sizeof(value) - 1] = '\0';
+    LOG(LOG_LEVEL_INFO, "x", LOG_S("a", value), LOG_S("b", value), LOG_S("c", value),
+        LOG_S("d", value), LOG_S("e", value), LOG_S("f", value), LOG_S("g", value),
+        LOG_S("h", value), LOG_S("i", "i"));
+    length = recv(journald, got, sizeof(got) - 1, 0);
+    ck_assert_int_gt(length, 0);
+    got[length] = '\0';
+    ck_assert_ptr_nonnull(strstr(got, "\nSOCKST_D=vvv"));
+    ck_assert_ptr_null(strstr(got, "\nSOCKST_H=vvv"));
+    ck_assert_ptr_nonnull(strstr(got, "\nSOCKST_I=i\n"));
+    ck_assert_uint_eq(log_lost(), 0);
+}
+END_TEST
+
 START_TEST(journal_format_is_harmless_without_a_journal)
 {
     capture();
@@ -440,6 +498,7 @@ int main(void)
     tcase_add_test(tcase, a_full_pipe_loses_lines_quickly);
     tcase_add_test(tcase, a_broken_pipe_is_no_end);
     tcase_add_test(tcase, stderr_may_be_a_socket);
+    tcase_add_test(tcase, the_journal_gets_fields);
     tcase_add_test(tcase, journal_format_is_harmless_without_a_journal);
     tcase_add_test(tcase, utf8_boundaries);
     suite_add_tcase(suite, tcase);

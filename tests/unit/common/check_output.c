@@ -290,6 +290,34 @@ START_TEST(durations_and_sizes)
 }
 END_TEST
 
+START_TEST(long_lists_are_cut_for_people_only)
+{
+    static const char *values[2000];
+    struct output *output;
+    json_t *value;
+
+    for (size_t i = 0; i < 2000; i++)
+        values[i] = "item";
+    output = begin(OUTPUT_LINES, true);
+    output_record(output);
+    output_strings(output, "list", values, 2000);
+    output_record_end(output);
+    end(output);
+    ck_assert_uint_le(text_length, 4200);
+    ck_assert_str_eq(text + text_length - 4, "...\n");
+    free(text);
+    output = begin(OUTPUT_JSON, true);
+    output_record(output);
+    output_strings(output, "list", values, 2000);
+    output_record_end(output);
+    end(output);
+    value = json_loads(text, 0, NULL);
+    ck_assert_uint_eq(json_array_size(json_object_get(value, "list")), 2000);
+    json_decref(value);
+    free(text);
+}
+END_TEST
+
 START_TEST(a_failed_write_is_told)
 {
     static const enum output_format formats[] = {OUTPUT_TABLE, OUTPUT_LINES, OUTPUT_JSON};
@@ -300,7 +328,8 @@ START_TEST(a_failed_write_is_told)
 
         ck_assert_ptr_nonnull(full);
         output_begin(output, columns, sizeof(columns) / sizeof(columns[0]));
-        write_record(output, "tcp:1", "x");
+        for (int record = 0; record < 2000; record++) /* more than stdio's buffer */
+            write_record(output, "tcp:1", "x");
         ck_assert_int_eq(output_end(output), -EIO);
         output_free(output);
         fclose(full);
@@ -328,6 +357,7 @@ int main(void)
     tcase_add_test(tcase, nothing_acts_on_the_terminal);
     tcase_add_test(tcase, lines_show_everything);
     tcase_add_test(tcase, durations_and_sizes);
+    tcase_add_test(tcase, long_lists_are_cut_for_people_only);
     tcase_add_test(tcase, a_failed_write_is_told);
     suite_add_tcase(suite, tcase);
     srunner_run_all(runner, CK_NORMAL);
