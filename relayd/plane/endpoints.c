@@ -194,8 +194,8 @@ static struct port_pool *find_pool(const struct endpoints *endpoints,
 
 static int add_pool(struct endpoints *endpoints, const struct ip_address *address)
 {
-    struct address_pool *pool = &endpoints->pools[endpoints->pool_count];
     const struct config_list *ranges = &endpoints->config->bind.ports;
+    struct address_pool *pool = &endpoints->pools[endpoints->pool_count];
 
     if (endpoints->pool_count == ENDPOINTS_POOLS_MAX)
         return -E2BIG;
@@ -205,6 +205,28 @@ static int add_pool(struct endpoints *endpoints, const struct ip_address *addres
     pool->address = *address;
     endpoints->pool_count++;
     return 0;
+}
+
+/* The pool of an address of the host's own, which come and go: one that nothing is drawn from makes
+ * room. */
+static struct port_pool *find_or_add_pool(struct endpoints *endpoints,
+                                          const struct ip_address *address)
+{
+    struct port_pool *found = find_pool(endpoints, address);
+
+    if (found != NULL)
+        return found;
+    if (add_pool(endpoints, address) == 0)
+        return endpoints->pools[endpoints->pool_count - 1].ports;
+    if (endpoints->pool_count < ENDPOINTS_POOLS_MAX)
+        return NULL;
+    for (size_t i = 0; i < endpoints->pool_count; i++) {
+        if (port_pool_is_unused(endpoints->pools[i].ports)) {
+            endpoints->pools[i].address = *address;
+            return endpoints->pools[i].ports;
+        }
+    }
+    return NULL;
 }
 
 int endpoints_new(struct endpoints **out, const struct relayd_config *config,
@@ -237,14 +259,9 @@ int endpoints_new(struct endpoints **out, const struct relayd_config *config,
 
 uint16_t endpoints_draw_port(struct endpoints *endpoints, const struct ip_address *address)
 {
-    struct port_pool *pool = find_pool(endpoints, address);
+    struct port_pool *pool = find_or_add_pool(endpoints, address);
 
-    if (pool == NULL) {
-        if (add_pool(endpoints, address) < 0)
-            return 0;
-        pool = endpoints->pools[endpoints->pool_count - 1].ports;
-    }
-    return port_pool_draw(pool, &endpoints->random);
+    return pool != NULL ? port_pool_draw(pool, &endpoints->random) : 0;
 }
 
 void endpoints_return_port(struct endpoints *endpoints, const struct ip_address *address,

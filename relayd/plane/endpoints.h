@@ -18,9 +18,11 @@
 
 struct endpoints;
 
-#define ENDPOINTS_POOLS_MAX                                                                        \
-    1024 /* addresses for BND; with `addresses: auto` a pool is made at the first draw */
-#define ENDPOINTS_BIND_TRIES 16 /* draws for one relay before it is refused */
+/* Addresses for BND. With `addresses: auto` a pool is made at the first draw, and one that nothing
+ * is drawn from makes room. */
+#define ENDPOINTS_POOLS_MAX 1024
+/* Draws for one relay before it is refused. */
+#define ENDPOINTS_BIND_TRIES 16
 
 /* `config` and `routes` are borrowed. `salt_seed` feeds the random generator in tests; 0:
  * getrandom(). Returns 0, -ENOMEM, or -E2BIG for more than ENDPOINTS_POOLS_MAX addresses. `routes`

@@ -12,7 +12,7 @@
 struct port_pool {
     uint16_t *rested;
     uint16_t *resting;
-    uint32_t rested_count;
+    uint32_t total, rested_count;
     uint32_t resting_first, resting_count, resting_size;
     uint64_t in_use[65536 / 64];
 };
@@ -133,6 +133,7 @@ int port_pool_new(struct port_pool **out, const struct port_range *ranges, size_
         if (is_in_use(pool, (uint16_t)port))
             pool->rested[pool->rested_count++] = (uint16_t)port;
     }
+    pool->total = count;
     memset(pool->in_use, 0, sizeof(pool->in_use));
     *out = pool;
     return 0;
@@ -178,6 +179,11 @@ void port_pool_return(struct port_pool *pool, uint16_t port)
 uint32_t port_pool_free_ports(const struct port_pool *pool)
 {
     return pool->rested_count + pool->resting_count;
+}
+
+bool port_pool_is_unused(const struct port_pool *pool)
+{
+    return port_pool_free_ports(pool) == pool->total;
 }
 
 struct port_pool *port_pool_free(struct port_pool *pool)

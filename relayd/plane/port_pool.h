@@ -38,6 +38,8 @@ uint16_t port_pool_draw(struct port_pool *pool, struct random_source *random);
 /* Gives a port back. One that is not in use is ignored. */
 void port_pool_return(struct port_pool *pool, uint16_t port);
 uint32_t port_pool_free_ports(const struct port_pool *pool);
+/* No port is in use. */
+bool port_pool_is_unused(const struct port_pool *pool);
 /* NULL is allowed. Returns NULL. */
 struct port_pool *port_pool_free(struct port_pool *pool);
 

@@ -85,18 +85,32 @@ static void add_warning(struct admin_status *status, const char *text)
                  text);
 }
 
-static void add_pool(const struct ip_address *address, uint32_t free_ports, void *user)
+/* Addresses shown by themselves; the others are in the total alone. */
+#define POOLS_SHOWN_MAX 16
+
+struct pool_report {
+    struct admin_status *status;
+    unsigned shown;
+    uint64_t total;
+};
+
+static void report_pool(const struct ip_address *address, uint32_t free_ports, void *user)
 {
+    struct pool_report *report = user;
     char text[ENDPOINT_TEXT_MAX], name[N2_LABEL_MAX + 1];
 
+    report->total += free_ports;
+    if (report->shown++ >= POOLS_SHOWN_MAX)
+        return;
     snprintf(name, sizeof(name), "ports_free_%.50s",
              ip_address_format(address, text, sizeof(text)));
-    add_counter(user, name, free_ports);
+    add_counter(report->status, name, free_ports);
 }
 
 static void socket_plane_status(const struct plane *plane, struct admin_status *out)
 {
     const struct socket_plane *socket_plane = (const struct socket_plane *)plane;
+    struct pool_report report = {.status = out};
     struct pipe_pool_figures pipes;
 
     pipe_pool_figures(socket_plane->pipes, &pipes);
@@ -108,7 +122,8 @@ static void socket_plane_status(const struct plane *plane, struct admin_status *
     add_counter(out, "tcp_copies", socket_plane->tcp_copies);
     add_counter(out, "udp_gso_disabled", socket_plane->gso_disabled);
     add_counter(out, "udp_send_drops", socket_plane->udp_send_drops);
-    endpoints_each_pool(socket_plane->endpoints, add_pool, out);
+    endpoints_each_pool(socket_plane->endpoints, report_pool, &report);
+    add_counter(out, "ports_free", report.total);
     if (pipes.shrunk != 0)
         add_warning(out,
                     "pipes are smaller than tcp.pipe-size: raise fs.pipe-user-pages-soft "

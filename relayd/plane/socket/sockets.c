@@ -114,6 +114,10 @@ static struct ip_address any_address(uint8_t family)
     return (struct ip_address){.family = family};
 }
 
+/* Draws of an egress port for one relay: they are random, not from a pool, since a stream's may
+ * serve several destinations. With nine of ten in use one relay of a thousand finds none. */
+#define EGRESS_TRIES 64
+
 int sockets_open_egress(struct socket_plane *plane, const struct relay *relay, bool *in_progress)
 {
     struct endpoint egress = {.port = 0};

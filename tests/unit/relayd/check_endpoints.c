@@ -217,11 +217,13 @@ START_TEST(test_a_pool_for_each_address)
 }
 END_TEST
 
-/* `addresses: auto`: a pool is made when it is first drawn from, and there is a maximum. */
+/* `addresses: auto`: a pool is made when it is first drawn from; there is a maximum, and one that
+ * is not in use makes room. */
 START_TEST(test_pools_made_on_demand_are_bounded)
 {
     struct endpoints *endpoints = make(NULL);
-    struct ip_address address = ip("10.0.0.0");
+    struct ip_address address = ip("10.0.0.0"), first = address;
+    uint16_t first_port = 0;
 
     for (unsigned i = 0; i <= ENDPOINTS_POOLS_MAX; i++) {
         address.bytes[2] = (uint8_t)(i >> 8);
@@ -232,7 +234,13 @@ START_TEST(test_pools_made_on_demand_are_bounded)
             ck_assert_uint_ne(port, 0);
         else
             ck_assert_uint_eq(port, 0);
+        if (i == 0)
+            first_port = port;
     }
+    endpoints_return_port(endpoints, &first, first_port);
+    ck_assert_uint_ne(endpoints_draw_port(endpoints, &address), 0);
+    ck_assert_uint_eq(endpoints_free_ports(endpoints, &address), 9);
+    ck_assert_uint_eq(endpoints_free_ports(endpoints, &first), 0);
     endpoints_free(endpoints);
 }
 END_TEST
