@@ -249,8 +249,9 @@ enum n2_result n2_decode(const uint8_t *payload, size_t length, struct arena *ar
 size_t n2_encode(const struct n2_message *message, uint8_t *out, size_t size);
 
 /*
- * May the text be part of a message: UTF-8 without control characters (N2-FIELD-040), at most `max` octets? What comes from
- * outside is asked before it is sent: a message that is not valid is not encoded.
+ * May the text be part of a message: UTF-8 without control characters (N2-FIELD-040), at most `max`
+ * octets? What comes from outside is asked before it is sent: a message that is not valid is not
+ * encoded.
  */
 bool n2_text_is_valid(const char *text, size_t max);
 

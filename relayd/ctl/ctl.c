@@ -55,9 +55,10 @@ static void print_help(FILE *to)
 static bool parse_timeout(const char *text, unsigned *out_ms)
 {
     size_t length = strlen(text);
-    int seconds = length > 0 && length < 5 && strspn(text, "0123456789") == length ? atoi(text) : 0;
+    bool digits = length > 0 && length < 5 && strspn(text, "0123456789") == length;
+    unsigned seconds = digits ? (unsigned)strtoul(text, NULL, 10) : 0;
 
-    *out_ms = (unsigned)seconds * 1000;
+    *out_ms = seconds * 1000;
     return seconds > 0 && seconds <= TIMEOUT_MAX_S;
 }
 
