@@ -203,17 +203,23 @@ static int setup_relays(struct daemon *daemon)
     return result < 0 ? setup_failed("guard", result) : 0;
 }
 
+/* Would a client of this address get a BND? */
+static bool serves_client(const struct daemon *daemon, const char *text)
+{
+    struct ip_address client, bound, none = {.family = IP_NONE};
+
+    return ip_address_parse(text, &client) == 0 &&
+           endpoints_choose_bound(daemon->endpoints, &client, &none, &bound) == 0;
+}
+
 static uint32_t bound_families(const struct daemon *daemon)
 {
-    struct ip_address v4, v6, bound, none = {.family = IP_NONE};
     uint32_t families = 0;
 
-    (void)ip_address_parse("192.0.2.1", &v4); /* any client of the family */
-    (void)ip_address_parse("2001:db8::1", &v6);
-    if (endpoints_choose_bound(daemon->endpoints, &v4, &none, &bound) == 0) {
+    if (serves_client(daemon, "192.0.2.1") || serves_client(daemon, "127.0.0.1")) {
         families |= N2_FAMILY_V4;
     }
-    if (endpoints_choose_bound(daemon->endpoints, &v6, &none, &bound) == 0) {
+    if (serves_client(daemon, "2001:db8::1") || serves_client(daemon, "::1")) {
         families |= N2_FAMILY_V6;
     }
     return families;

@@ -1,0 +1,449 @@
+/*
+ * The daemon as a whole, as a process with the socket plane, seen over N2: how it starts, how it
+ * stops, and what it does when something runs out. N2-RELAY-010, N2-RELAY-040, N2-EOF-010.
+ */
+#include <check.h>
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "common/ipc/peer.h"
+#include "common/log/log.h"
+#include "common/net/sockaddr.h"
+#include "proto/frame.h"
+#include "relayd/daemon.h"
+
+#define PATIENCE_MS 20000
+
+static char directory[64], path[128], admin_path[128];
+static pid_t daemon_pid;
+
+/* ---- the daemon, in a process of its own ---------------------------------------------------- */
+
+static int load(struct relayd_config *config, const char *more)
+{
+    struct config_error error;
+    char text[1024];
+
+    snprintf(text, sizeof(text),
+             "n2: {directory: %s/n2}\nadmin: {directory: %s/admin}\n"
+             "deny-floor: {open: [127.0.0.0/8]}\nlog: {level: error}\n%s",
+             directory, directory, more);
+    int result = config_load_text(relayd_schema, config, sizeof(*config), "test", text,
+                                  strlen(text), &error);
+    ck_assert_msg(result == 0, "%s", error.text);
+    return result;
+}
+
+static struct options options_for(uint8_t ptcl, int ready_fd)
+{
+    struct options options = {.action = OPTIONS_RUN,
+                              .transport = transport_by_ptcl(ptcl),
+                              .instance = "test",
+                              .plane = -1,
+                              .ready_fd = ready_fd};
+    return options;
+}
+
+static void start(uint8_t ptcl, const char *more)
+{
+    struct relayd_config config;
+    char ready[6];
+    int channel[2];
+
+    ck_assert_int_eq(pipe(channel), 0);
+    load(&config, more);
+    daemon_pid = fork();
+    if (daemon_pid == 0) {
+        struct options options = options_for(ptcl, channel[1]);
+        struct daemon *daemon = NULL;
+        close(channel[0]);
+        log_setup("relayd", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+        int result = daemon_new(&daemon, &options, &config);
+        if (result == 0) {
+            result = daemon_run(daemon);
+        }
+        daemon_free(daemon);
+        config_free(relayd_schema, &config);
+        _exit(result == 0 ? 0 : 1);
+    }
+    close(channel[1]);
+    ck_assert_int_eq(read(channel[0], ready, sizeof(ready)), sizeof(ready));
+    ck_assert_mem_eq(ready, "READY\n", sizeof(ready));
+    close(channel[0]);
+    config_free(relayd_schema, &config);
+}
+
+static int wait_for_exit(void)
+{
+    int status = -1;
+    ck_assert_int_eq(waitpid(daemon_pid, &status, 0), daemon_pid);
+    daemon_pid = 0;
+    ck_assert_msg(WIFEXITED(status), "ended by signal %d", WTERMSIG(status));
+    return WEXITSTATUS(status);
+}
+
+static void setup(void)
+{
+    char sub[128];
+
+    log_setup("check", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    snprintf(directory, sizeof(directory), "/tmp/check_relayd_daemon.XXXXXX");
+    ck_assert_ptr_nonnull(mkdtemp(directory));
+    snprintf(sub, sizeof(sub), "%s/n2", directory);
+    ck_assert_int_eq(mkdir(sub, 0700), 0);
+    snprintf(sub, sizeof(sub), "%s/admin", directory);
+    ck_assert_int_eq(mkdir(sub, 0700), 0);
+    snprintf(path, sizeof(path), "%s/n2/test.sock", directory);
+    snprintf(admin_path, sizeof(admin_path), "%s/admin/test.sock", directory);
+}
+
+static void teardown(void)
+{
+    char sub[128];
+
+    if (daemon_pid > 0) {
+        kill(daemon_pid, SIGTERM);
+        ck_assert_int_eq(wait_for_exit(), 0);
+    }
+    ck_assert_int_eq(access(path, F_OK), -1);
+    ck_assert_int_eq(access(admin_path, F_OK), -1);
+    snprintf(sub, sizeof(sub), "%s/n2", directory);
+    ck_assert_int_eq(rmdir(sub), 0);
+    snprintf(sub, sizeof(sub), "%s/admin", directory);
+    ck_assert_int_eq(rmdir(sub), 0);
+    ck_assert_int_eq(rmdir(directory), 0);
+}
+
+/* ---- socksd's side -------------------------------------------------------------------------- */
+
+struct peer {
+    int fd;
+    size_t length;
+    uint8_t data[2 * FRAME_MAX];
+};
+
+static void wait_readable(int fd)
+{
+    struct pollfd poller = {.fd = fd, .events = POLLIN};
+    ck_assert_msg(poll(&poller, 1, PATIENCE_MS) == 1, "relayd says nothing");
+}
+
+/* The next message that is neither Ping nor event; false at the end of the connection. */
+static bool receive(struct peer *peer, struct n2_message *message)
+{
+    static uint8_t memory[N2_ARENA_SIZE];
+    struct arena arena;
+    const uint8_t *payload;
+    size_t length, missing;
+
+    arena_init(&arena, memory, sizeof(memory));
+    for (;;) {
+        if (frame_decode(peer->data, peer->length, &payload, &length, &missing) == FRAME_OK) {
+            const char *problem = NULL;
+            ck_assert_msg(n2_decode(payload, length, &arena, message, &problem) == N2_OK, "%s",
+                          problem);
+            peer->length -= FRAME_HEADER + length;
+            memmove(peer->data, peer->data + FRAME_HEADER + length, peer->length);
+            if (message->type != N2_PING && message->type != N2_RELAY_EVENT) {
+                return true;
+            }
+            continue;
+        }
+        wait_readable(peer->fd);
+        ssize_t got =
+            recv(peer->fd, peer->data + peer->length, sizeof(peer->data) - peer->length, 0);
+        if (got <= 0) {
+            ck_assert_uint_eq(peer->length, 0); /* not inside of a frame */
+            return false;
+        }
+        peer->length += (size_t)got;
+    }
+}
+
+static void transmit(struct peer *peer, const struct n2_message *message)
+{
+    static uint8_t frame[N2_PAYLOAD_MAX + FRAME_HEADER];
+    size_t length = n2_encode(message, frame, sizeof(frame));
+
+    ck_assert_uint_gt(length, 0);
+    for (size_t sent = 0; sent < length;) {
+        ssize_t result = send(peer->fd, frame + sent, length - sent, MSG_NOSIGNAL);
+        if (result < 0 && errno == EAGAIN) {
+            struct pollfd poller = {.fd = peer->fd, .events = POLLOUT};
+            ck_assert_int_eq(poll(&poller, 1, PATIENCE_MS), 1);
+            continue;
+        }
+        ck_assert_int_gt(result, 0);
+        sent += (size_t)result;
+    }
+}
+
+static void come_up(struct peer *peer, struct n2_hello *hello)
+{
+    struct n2_message message = {.type = N2_HELLO};
+
+    peer->length = 0;
+    peer->fd = unix_connect(path);
+    ck_assert_msg(peer->fd >= 0, "connect: %s", strerror(-peer->fd));
+    message.hello.major = N2_VERSION_MAJOR;
+    message.hello.boot_epoch = 1;
+    snprintf(message.hello.build, sizeof(message.hello.build), "test");
+    transmit(peer, &message);
+    ck_assert(receive(peer, &message));
+    ck_assert_int_eq(message.type, N2_HELLO_ACK);
+    *hello = message.hello;
+}
+
+/* 127.0.0.1:port to 127.0.0.1:destination. */
+static void order(struct peer *peer, uint64_t association, uint8_t ptcl, uint16_t destination)
+{
+    struct n2_message message = {.transaction = association, .type = N2_OPEN_RELAY};
+    struct n2_open_relay *open = &message.open_relay;
+
+    open->association = association;
+    open->kind = N2_KIND_TRANSPARENT;
+    open->ptcl = ptcl;
+    ck_assert_int_eq(endpoint_parse("127.0.0.1:1", &open->source), 0);
+    open->source.port = (uint16_t)(1024 + association);
+    open->destination_count = 1;
+    ck_assert_int_eq(endpoint_parse("127.0.0.1:1", &open->destinations[0]), 0);
+    open->destinations[0].port = destination;
+    snprintf(open->rule, sizeof(open->rule), "test");
+    transmit(peer, &message);
+}
+
+static void close_relay(struct peer *peer, uint64_t relay)
+{
+    struct n2_message message = {
+        .type = N2_CLOSE_RELAY,
+        .close_relay = {.relay = relay, .reason = N2_REASON_CONTROL_CLOSED}};
+    transmit(peer, &message);
+}
+
+/* Everything up to the end of the connection; counts RelayClosed with the reason. */
+static unsigned closed_until_end(struct peer *peer, enum n2_reason reason)
+{
+    struct n2_message message;
+    unsigned count = 0;
+
+    while (receive(peer, &message)) {
+        ck_assert_int_eq(message.type, N2_RELAY_CLOSED);
+        ck_assert_str_eq(n2_reason_name(message.relay_closed.reason), n2_reason_name(reason));
+        count++;
+    }
+    return count;
+}
+
+static const char one_address[] = "bind: {addresses: [127.0.0.1], ports: 21000-29999}\n";
+
+/* ---- tests ---------------------------------------------------------------------------------- */
+
+START_TEST(it_says_who_it_is)
+{
+    struct peer peer;
+    struct n2_hello hello;
+
+    start(PTCL_TCP, "bind: {addresses: [127.0.0.1]}\nlimits: {relays: 50}\n");
+    come_up(&peer, &hello);
+    ck_assert_str_eq(hello.instance, "test");
+    ck_assert_str_eq(hello.build, SOCKST_VERSION);
+    ck_assert_uint_eq(hello.ptcl, PTCL_TCP);
+    ck_assert_uint_eq(hello.planes, 1u << N2_PLANE_SOCKET);
+    ck_assert_uint_eq(hello.families, N2_FAMILY_V4);
+    ck_assert_uint_eq(hello.capacity, 50);
+    ck_assert(!hello.draining);
+    ck_assert_uint_ne(hello.boot_epoch, 0);
+    close(peer.fd);
+}
+END_TEST
+
+/* _i: relays; the peer reads when all is over. */
+START_TEST(a_signal_closes_every_relay_and_tells)
+{
+    static struct peer peer;
+    struct n2_hello hello;
+    struct n2_message message;
+
+    start(PTCL_UDP, one_address);
+    come_up(&peer, &hello);
+    for (int i = 1; i <= _i; i++) {
+        order(&peer, (uint64_t)i, PTCL_UDP, 9);
+    }
+    for (int i = 1; i <= _i; i++) {
+        ck_assert(receive(&peer, &message));
+        ck_assert_msg(message.type == N2_RELAY_OPENED, "%s", message.relay_failed.text);
+    }
+    kill(daemon_pid, _i % 2 == 0 ? SIGTERM : SIGINT);
+    ck_assert_uint_eq(closed_until_end(&peer, N2_REASON_SHUTDOWN), (unsigned)_i);
+    close(peer.fd);
+    ck_assert_int_eq(wait_for_exit(), 0);
+}
+END_TEST
+
+START_TEST(hangup_changes_nothing)
+{
+    static struct peer peer;
+    struct n2_hello hello;
+    struct n2_message message;
+
+    start(PTCL_UDP, one_address);
+    come_up(&peer, &hello);
+    kill(daemon_pid, SIGHUP);
+    order(&peer, 1, PTCL_UDP, 9);
+    ck_assert(receive(&peer, &message));
+    ck_assert_int_eq(message.type, N2_RELAY_OPENED);
+    close(peer.fd);
+}
+END_TEST
+
+/* A target that refuses, dialled at OpenRelay. */
+START_TEST(the_error_of_dialling_is_told)
+{
+    static struct peer peer;
+    struct n2_hello hello;
+    struct n2_message message;
+    struct sockaddr_storage address;
+    struct endpoint local;
+
+    ck_assert_int_eq(endpoint_parse("127.0.0.1:1", &local), 0);
+    local.port = 0;
+    int fd = socket(AF_INET, SOCK_STREAM, 0); /* bound, not listening: refuses */
+    socklen_t length = endpoint_to_sockaddr(&local, &address);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, length), 0);
+    ck_assert_int_eq(endpoint_local(fd, &local), 0);
+    start(PTCL_TCP, one_address);
+    come_up(&peer, &hello);
+    order(&peer, 1, PTCL_TCP, local.port);
+    ck_assert(receive(&peer, &message));
+    ck_assert_int_eq(message.type, N2_RELAY_FAILED);
+    ck_assert_msg(message.relay_failed.error == N2_ERROR_REFUSED, "%s",
+                  message.relay_failed.text);
+    ck_assert_int_eq(listen(fd, 5), 0);
+    order(&peer, 2, PTCL_TCP, local.port);
+    ck_assert(receive(&peer, &message));
+    ck_assert_int_eq(message.type, N2_RELAY_OPENED);
+    close(peer.fd);
+    close(fd);
+}
+END_TEST
+
+START_TEST(out_of_ports_is_no_end)
+{
+    static struct peer peer;
+    struct n2_hello hello;
+    struct n2_message message;
+    uint64_t relay = 0;
+
+    start(PTCL_UDP, "bind: {addresses: [127.0.0.1], ports: 31998-31999}\n");
+    come_up(&peer, &hello);
+    for (uint64_t i = 1; i <= 2; i++) {
+        order(&peer, i, PTCL_UDP, 9);
+        ck_assert(receive(&peer, &message));
+        ck_assert_int_eq(message.type, N2_RELAY_OPENED);
+        relay = message.relay_opened.relay;
+    }
+    order(&peer, 3, PTCL_UDP, 9);
+    ck_assert(receive(&peer, &message));
+    ck_assert_int_eq(message.type, N2_RELAY_FAILED);
+    ck_assert_int_eq(message.relay_failed.error, N2_ERROR_GENERAL);
+    close_relay(&peer, relay);
+    ck_assert(receive(&peer, &message));
+    ck_assert_int_eq(message.type, N2_RELAY_CLOSED);
+    order(&peer, 4, PTCL_UDP, 9);
+    ck_assert(receive(&peer, &message));
+    ck_assert_int_eq(message.type, N2_RELAY_OPENED);
+    close(peer.fd);
+}
+END_TEST
+
+/* With room for two, a peer that has gone makes room for the next one. */
+START_TEST(a_peer_that_has_gone_leaves_room)
+{
+    static struct peer peer;
+    struct n2_hello hello;
+    struct n2_message message;
+
+    start(PTCL_UDP, "bind: {addresses: [127.0.0.1]}\nlimits: {relays: 2}\n");
+    for (int round = 0; round < 5; round++) {
+        come_up(&peer, &hello);
+        for (uint64_t i = 1; i <= 2;) {
+            order(&peer, i, PTCL_UDP, 9);
+            ck_assert(receive(&peer, &message));
+            if (message.type == N2_RELAY_OPENED) {
+                i++;
+            } else { /* the end of the other connection has not been read yet */
+                ck_assert_int_eq(message.relay_failed.error, N2_ERROR_GENERAL);
+            }
+        }
+        close(peer.fd);
+    }
+}
+END_TEST
+
+static int try_to_start(const char *more)
+{
+    struct relayd_config config;
+    struct options options = options_for(PTCL_UDP, -1);
+    struct daemon *daemon = NULL;
+
+    load(&config, more);
+    log_setup("check", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+    int result = daemon_new(&daemon, &options, &config);
+    ck_assert_ptr_null(daemon);
+    config_free(relayd_schema, &config);
+    return result;
+}
+
+START_TEST(what_cannot_start_leaves_nothing)
+{
+    char sub[128];
+
+    start(PTCL_UDP, one_address);
+    ck_assert_int_eq(try_to_start(one_address), -EADDRINUSE);
+    kill(daemon_pid, SIGTERM);
+    ck_assert_int_eq(wait_for_exit(), 0);
+    snprintf(sub, sizeof(sub), "%s/admin", directory);
+    ck_assert_int_eq(rmdir(sub), 0);
+    ck_assert_int_eq(try_to_start(one_address), -ENOENT); /* N2 is up by then, and goes */
+    ck_assert_int_eq(access(path, F_OK), -1);
+    ck_assert_int_eq(mkdir(sub, 0700), 0);
+}
+END_TEST
+
+static Suite *suite(void)
+{
+    Suite *suite = suite_create("relayd_daemon");
+    TCase *tcase = tcase_create("relayd_daemon");
+    static const int counts[] = {0, 1, 2, 300, 1501};
+
+    tcase_set_timeout(tcase, 60);
+    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_test(tcase, it_says_who_it_is);
+    for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
+        tcase_add_loop_test(tcase, a_signal_closes_every_relay_and_tells, counts[i], counts[i] + 1);
+    }
+    tcase_add_test(tcase, hangup_changes_nothing);
+    tcase_add_test(tcase, the_error_of_dialling_is_told);
+    tcase_add_test(tcase, out_of_ports_is_no_end);
+    tcase_add_test(tcase, a_peer_that_has_gone_leaves_room);
+    tcase_add_test(tcase, what_cannot_start_leaves_nothing);
+    suite_add_tcase(suite, tcase);
+    return suite;
+}
+
+int main(void)
+{
+    SRunner *runner = srunner_create(suite());
+    srunner_run_all(runner, CK_ENV);
+    int failed = srunner_ntests_failed(runner);
+    srunner_free(runner);
+    return failed == 0 ? 0 : 1;
+}
