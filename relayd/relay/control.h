@@ -29,7 +29,7 @@ struct relay_context {
 struct relay_peer {
     /* Must not call back into relays before it returns. */
     void (*send)(struct relay_peer *peer, const struct n2_message *message);
-    LIST_HEAD(, relay) relays;
+    LIST_HEAD(relay_list, relay) relays;
     bool draining; /* no new relay for this peer */
 };
 
