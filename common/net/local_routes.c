@@ -108,8 +108,11 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     bool grown = false;
 
     (void)events;
-    if (status < 0)
+    if (status < 0) {
+        /* libuv takes the error that reports lost notifications for a bad socket, and stops. */
         schedule_reread(routes);
+        uv_poll_start(&routes->poll, UV_READABLE, on_readable);
+    }
     for (int i = 0; i < DATAGRAMS_PER_EVENT; i++) {
         struct sockaddr_nl from = {0};
         socklen_t from_length = sizeof(from);

@@ -403,6 +403,53 @@ START_TEST(a_flood_of_changes_is_survived)
 }
 END_TEST
 
+/* What is lost says nothing about us, but the one that matters is lost with it. */
+START_TEST(a_lost_notification_is_made_up_for)
+{
+    struct watch watch;
+    FILE *batch;
+
+    if (!enter_namespace())
+        return;
+    run("ip link set lo up && ip link add d0 type veth peer name p0 && "
+        "ip link set d0 addrgenmode none && ip link set p0 addrgenmode none && "
+        "ip link set p0 up && ip link set d0 up");
+    watch_open(&watch);
+    batch = popen("ip -batch -", "w");
+    ck_assert_ptr_nonnull(batch);
+    for (int i = 0; i < 4000; i++)
+        fprintf(batch, "route add 10.%d.%d.0/24 dev d0\n", i / 250, i % 250);
+    fprintf(batch, "route add local 203.0.113.7 dev lo\n");
+    ck_assert_int_eq(pclose(batch), 0);
+    wait_until(&watch, "203.0.113.7", true);
+    ck_assert(!contains(&watch, "10.0.1.1"));
+    /* And the following goes on. */
+    run("ip route add local 203.0.113.8 dev lo");
+    wait_until(&watch, "203.0.113.8", true);
+    watch_close(&watch);
+}
+END_TEST
+
+START_TEST(a_new_route_counts_before_the_tables_are_read_again)
+{
+    struct watch watch;
+
+    if (!enter_namespace())
+        return;
+    run("ip link set lo up");
+    watch_open(&watch);
+    run("ip route add local 203.0.113.7 dev lo && ip route del local 203.0.113.7 dev lo");
+    /* One turn: the notifications, not yet the timer that they start. */
+    uv_timer_start(&watch.limit, on_limit, WAIT_MS, 0);
+    uv_run(&watch.loop, UV_RUN_NOWAIT);
+    ck_assert(contains(&watch, "203.0.113.7"));
+    ck_assert_int_eq(watch.changes, 1);
+    wait_until(&watch, "203.0.113.7", false);
+    ck_assert_int_eq(watch.changes, 2);
+    watch_close(&watch);
+}
+END_TEST
+
 struct seen {
     char text[1024];
 };
@@ -474,6 +521,8 @@ int main(void)
     tcase_add_test(tcase, messages_are_judged);
     tcase_add_test(tcase, malformed_messages_are_refused);
     tcase_add_test(tcase, a_flood_of_changes_is_survived);
+    tcase_add_test(tcase, a_lost_notification_is_made_up_for);
+    tcase_add_test(tcase, a_new_route_counts_before_the_tables_are_read_again);
     tcase_add_test(tcase, lists_addresses_by_interface);
     tcase_add_test(tcase, may_be_closed_from_its_callback);
     suite_add_tcase(suite, tcase);

@@ -342,8 +342,12 @@ END_TEST
 
 START_TEST(a_broken_pipe_is_no_end)
 {
+    struct sigaction action;
+
     capture();
     log_setup("t", LOG_LEVEL_INFO, LOG_FORMAT_TEXT);
+    ck_assert_int_eq(sigaction(SIGPIPE, NULL, &action), 0);
+    ck_assert(action.sa_handler == SIG_IGN);
     close(reader);
     errno = 7;
     LOG(LOG_LEVEL_INFO, "x", LOG_U("n", 1));

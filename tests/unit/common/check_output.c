@@ -53,7 +53,7 @@ static void write_record(struct output *output, const char *id, const char *user
     output_strings(output, "list", list, 2);
     output_strings(output, "empty", NULL, 0);
     output_counters_begin(output, "counters");
-    output_uint(output, "one", 1);
+    output_uint(output, "id", 1); /* not the column of that name */
     output_uint(output, "two", UINT64_MAX / 4);
     output_counters_end(output);
     output_uint(output, "last", 0);
@@ -247,7 +247,7 @@ START_TEST(lines_show_everything)
     ck_assert_str_eq(text,
                      "id: tcp:1\nage_ms: 1h02m\nbytes: 1.2 GiB\nuser: -\nyes: yes\nno: no\n"
                      "source: 192.0.2.1:80\nnone: -\nlist: a, b c\nempty: -\n"
-                     "counters.one: 1\ncounters.two: 4611686018427387903\nlast: 0\n"
+                     "counters.id: 1\ncounters.two: 4611686018427387903\nlast: 0\n"
                      "\nid: tcp:2\n");
     free(text);
 }

@@ -166,10 +166,11 @@ START_TEST(the_watchdog_is_fed)
     setenv("WATCHDOG_PID", pid, 1);
     setenv("WATCHDOG_USEC", "20000", 1);
     ck_assert_int_eq(uv_loop_init(&loop), 0);
+    service_watchdog_start(&loop);
+    service_watchdog_start(&loop);
+    ck_assert_msg(!uv_loop_alive(&loop), "the watchdog keeps the loop alive");
     ck_assert_int_eq(uv_poll_init(&loop, &poll_handle, manager), 0);
     ck_assert_int_eq(uv_poll_start(&poll_handle, UV_READABLE, on_manager_readable), 0);
-    service_watchdog_start(&loop);
-    service_watchdog_start(&loop);
     uv_run(&loop, UV_RUN_DEFAULT);
     ck_assert_int_eq(watchdog_messages, 3);
     ck_assert_int_eq(uv_loop_close(&loop), 0);
