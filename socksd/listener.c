@@ -35,8 +35,7 @@ struct listeners {
     struct listener sockets[CONFIG_LISTEN_MAX];
 };
 
-/* ---- accepting
- * ------------------------------------------------------------------------------------ */
+/* ---- accepting ------------------------------------------------------------------------------- */
 
 static void on_readable(uv_poll_t *poll, int status, int events);
 
@@ -130,8 +129,7 @@ void listeners_resume(struct listeners *listeners)
     set_paused(listeners, false);
 }
 
-/* ---- sockets
- * ---------------------------------------------------------------------------------------- */
+/* ---- sockets --------------------------------------------------------------------------------- */
 
 static int set_option(int fd, int level, int name, int value)
 {
@@ -262,8 +260,7 @@ static int add_all(struct listeners *set, uv_loop_t *loop, const struct listener
     return rc;
 }
 
-/* ---- life
- * -------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static void release(struct listeners *set)
 {

@@ -8,6 +8,7 @@
 
 #include <ares.h>
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -92,8 +93,7 @@ static void stop_answered(struct resolver_query *query)
     query->in_answered = false;
 }
 
-/* ---- delivery ----------------------------------------------------------------------------------
- */
+/* ---- delivery -------------------------------------------------------------------------------- */
 
 static void on_deliver(uv_idle_t *idle)
 {
@@ -132,8 +132,7 @@ static void answer(struct resolver_query *query, const char *why)
     uv_idle_start(&resolver->deliver, on_deliver);
 }
 
-/* ---- c-ares ------------------------------------------------------------------------------------
- */
+/* ---- c-ares ---------------------------------------------------------------------------------- */
 
 static void take_address(struct resolver_query *query, const struct sockaddr *from)
 {
@@ -232,8 +231,7 @@ static void on_socket_state(void *user, ares_socket_t fd, int readable, int writ
                       on_socket_ready);
 }
 
-/* ---- time ---------------------------------------------------------------------------------------
- */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 static void on_timer(uv_timer_t *timer)
 {
@@ -266,21 +264,23 @@ static void arm_timer(struct resolver *resolver)
         uv_timer_start(&resolver->timer, on_timer, wait, 0);
 }
 
-/* ---- life ---------------------------------------------------------------------------------------
- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 /* "a,b,c", or NULL when out of memory. */
 static char *join_servers(const struct resolver_config *config)
 {
-    size_t size = 1;
+    char *text = NULL;
+    size_t size = 0;
+    FILE *to = open_memstream(&text, &size);
+
+    if (!to)
+        return NULL;
     for (size_t i = 0; i < config->server_count; i++)
-        size += strlen(config->servers[i]) + 1;
-    char *text = calloc(1, size);
-    for (size_t i = 0; text && i < config->server_count; i++) {
-        strcat(text, i ? "," : "");
-        strcat(text, config->servers[i]);
-    }
-    return text;
+        fprintf(to, "%s%s", i ? "," : "", config->servers[i]);
+    if (fclose(to) == 0)
+        return text;
+    free(text);
+    return NULL;
 }
 
 static int set_servers(struct resolver *resolver, const struct resolver_config *config)

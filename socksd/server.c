@@ -51,8 +51,7 @@ static int setup_failed(const char *what, int error)
     return error;
 }
 
-/* ---- the end
- * ---------------------------------------------------------------------------------------- */
+/* ---- the end --------------------------------------------------------------------------------- */
 
 /* Whatever exists is closed; the loop then runs out. Also after a set-up that failed half-way. */
 static void server_close(struct server *server)
@@ -111,8 +110,7 @@ static void on_hangup(uv_signal_t *handle, int number)
         LOG_S("text", "the configuration is read at start only"));
 }
 
-/* ---- what the parts tell each other
- * ------------------------------------------------------------------- */
+/* ---- what the parts tell each other ---------------------------------------------------------- */
 
 static void on_accepted(int fd, const struct endpoint *peer, void *user)
 {
@@ -154,8 +152,7 @@ static void on_warn(struct admin_status *out, void *user)
     }
 }
 
-/* ---- set-up
- * --------------------------------------------------------------------------------------------- */
+/* ---- set-up ---------------------------------------------------------------------------------- */
 
 static void setup_handles(struct server *server)
 {
@@ -323,8 +320,7 @@ int server_new(struct server **out, const struct socksd_config *config)
     return setup_all(server);
 }
 
-/* ---- serving
- * --------------------------------------------------------------------------------------------- */
+/* ---- serving --------------------------------------------------------------------------------- */
 
 static int drop_power(void)
 {

@@ -21,8 +21,7 @@ struct write_request {
     uint8_t data[];
 };
 
-/* ---- reading ------------------------------------------------------------------------------------
- */
+/* ---- reading --------------------------------------------------------------------------------- */
 
 /* Octets of the handshake are kept; whatever comes after the request is read so that its end is
  * seen, and thrown away. */
@@ -99,8 +98,7 @@ void session_update_reading(struct session *session)
     }
 }
 
-/* ---- writing
- * ------------------------------------------------------------------------------------- */
+/* ---- writing --------------------------------------------------------------------------------- */
 
 static void on_written(uv_write_t *request, int status)
 {
@@ -146,8 +144,7 @@ void session_shutdown(struct session *session)
     (void)uv_shutdown(&session->shutdown, (uv_stream_t *)&session->tcp, on_shutdown);
 }
 
-/* ---- time
- * ------------------------------------------------------------------------------------------ */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 static void on_timer(uv_timer_t *timer)
 {
@@ -162,8 +159,7 @@ void session_set_timer(struct session *session, uint64_t timeout_ms)
         uv_timer_start(&session->timer, on_timer, timeout_ms, 0);
 }
 
-/* ---- memory
- * ------------------------------------------------------------------------------------------ */
+/* ---- memory ---------------------------------------------------------------------------------- */
 
 void session_free_handshake(struct session *session)
 {
@@ -225,8 +221,7 @@ void session_move(struct session *session, bool handshaking)
     session->listed_handshaking = handshaking;
 }
 
-/* ---- the set
- * ----------------------------------------------------------------------------------------- */
+/* ---- the set --------------------------------------------------------------------------------- */
 
 void session_set_init(struct session_set *set)
 {

@@ -85,8 +85,7 @@ static void session_set_state(struct session *session, enum session_state state)
     }
 }
 
-/* ---- the handshake
- * ---------------------------------------------------------------------------------- */
+/* ---- the handshake --------------------------------------------------------------------------- */
 
 static void consume(struct handshake *handshake, size_t octets)
 {
@@ -260,8 +259,7 @@ static void handshake_run(struct session *session)
     }
 }
 
-/* ---- the relay
- * --------------------------------------------------------------------------------------- */
+/* ---- the relay ------------------------------------------------------------------------------- */
 
 void session_refuse(struct session *session, uint8_t reply, const char *why)
 {
@@ -367,8 +365,7 @@ static void give_up_record(struct session *session)
     session_set_state(session, SESSION_ST_DEAD);
 }
 
-/* ---- events by state
- * ----------------------------------------------------------------------------------- */
+/* ---- events by state ------------------------------------------------------------------------- */
 
 /* What ends a session that has no relay, alike in each of these states. False: not one of those
  * events. */

@@ -94,16 +94,14 @@ static inline struct session *session_of_ticket(struct relay_ticket *ticket)
  * stays until the loop runs the close callbacks. */
 void session_event(struct session *session, enum session_event event);
 
-/* ---- for commands
- * ------------------------------------------------------------------------------------ */
+/* ---- for commands ---------------------------------------------------------------------------- */
 
 /* Answers with the reply code. `why` is for the log. */
 void session_refuse(struct session *session, uint8_t reply, const char *why);
 /* source, destination and rule are set: order the relay. */
 void session_order(struct session *session);
 
-/* ---- session.c, for session_fsm.c
- * ---------------------------------------------------------------------- */
+/* ---- session.c, for session_fsm.c ------------------------------------------------------------ */
 
 /* Sends octets after those that were sent before. What cannot be sent shows itself as EV_EOF. */
 void session_write(struct session *session, const uint8_t *data, size_t length);

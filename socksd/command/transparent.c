@@ -14,8 +14,7 @@
 
 static void judge_destination(struct session *session);
 
-/* ---- ports
- * ------------------------------------------------------------------------------------------ */
+/* ---- ports ----------------------------------------------------------------------------------- */
 
 /* Why these ports cannot be meant for the protocol; NULL when they can. */
 static const char *judge_source_port(const struct session *session, uint16_t port)
@@ -41,9 +40,7 @@ static const char *judge_destination_port(const struct session *session, uint16_
     return port != 0 ? "DST.PORT is not 0" : NULL;
 }
 
-/* ---- S
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- S --------------------------------------------------------------------------------------- */
 
 /* The address as it is meant on this connection: 0 is the peer, link-local ones live on N1's
  * interface. */
@@ -74,7 +71,7 @@ static void judge_source(struct session *session, const struct ip_address *addre
 {
     const struct session_set *set = session->set;
     const struct ip_address *peer = &session->peer.address;
-    const struct ip_address *foreign = NULL;
+    const struct ip_address *foreign = &addresses[0];
 
     for (size_t i = 0; i < count; i++) {
         session->source.address = source_meant(session, &addresses[i]);
@@ -82,7 +79,7 @@ static void judge_source(struct session *session, const struct ip_address *addre
             judge_destination(session);
             return;
         }
-        if (!foreign || (foreign->family != peer->family && addresses[i].family == peer->family))
+        if (foreign->family != peer->family && addresses[i].family == peer->family)
             foreign = &addresses[i];
     }
     session->source.address = source_meant(session, foreign);
@@ -103,8 +100,7 @@ static bool source_is_foreign(const struct session *session)
     return !ip_address_equal(&session->source.address, &session->peer.address);
 }
 
-/* ---- names
- * -------------------------------------------------------------------------------------------- */
+/* ---- names ----------------------------------------------------------------------------------- */
 
 static void look_up(struct session *session, const char *name, resolver_cb done)
 {
@@ -127,9 +123,7 @@ static void on_source_resolved(const struct ip_address *addresses, size_t count,
         judge_source(session, addresses, count);
 }
 
-/* ---- DST
- * -----------------------------------------------------------------------------------------------
- */
+/* ---- DST ------------------------------------------------------------------------------------- */
 
 static struct policy_request policy_request_of(const struct session *session,
                                                const struct ip_address *address)
@@ -237,8 +231,7 @@ static void judge_destination(struct session *session)
     look_up(session, destination->name, on_destination_resolved);
 }
 
-/* ---- the row
- * -------------------------------------------------------------------------------------------- */
+/* ---- the row --------------------------------------------------------------------------------- */
 
 static void transparent_start(struct session *session)
 {

@@ -81,8 +81,7 @@ static void count_connected(struct relay_daemon *daemon, int change)
                 counter_value(daemon->counters, COUNTER_N2_CONNECTED) + (uint64_t)(int64_t)change);
 }
 
-/* ---- tickets ----------------------------------------------------------------------------------
- */
+/* ---- tickets --------------------------------------------------------------------------------- */
 
 static void ticket_detach(struct relay_ticket *ticket)
 {
@@ -131,8 +130,7 @@ const char *relay_ticket_instance(const struct relay_ticket *ticket)
     return ticket->daemon ? ticket->daemon->instance : "";
 }
 
-/* ---- answers to orders
- * ---------------------------------------------------------------------------- */
+/* ---- answers to orders ----------------------------------------------------------------------- */
 
 static void order_failed(struct relay_daemon *daemon, struct relay_ticket *ticket, bool elsewhere,
                          enum n2_error error, const char *text)
@@ -227,8 +225,7 @@ int relay_daemon_order(struct relay_daemon *daemon, struct relay_ticket *ticket)
     return 0;
 }
 
-/* ---- messages
- * -------------------------------------------------------------------------------------- */
+/* ---- messages -------------------------------------------------------------------------------- */
 
 static struct relay_ticket *find_relay(struct relay_daemon *daemon, uint64_t relay)
 {
@@ -287,8 +284,7 @@ static void on_message(struct n2_link *link, const struct n2_message *message, i
     }
 }
 
-/* ---- the connection
- * -------------------------------------------------------------------------------- */
+/* ---- the connection -------------------------------------------------------------------------- */
 
 static void on_up(struct n2_link *link, const struct n2_hello *peer, void *user)
 {
@@ -321,10 +317,8 @@ static void on_up(struct n2_link *link, const struct n2_hello *peer, void *user)
 /* The relays that lived there are gone with the connection: relayd deletes them too. */
 static void lose_relays(struct relay_daemon *daemon)
 {
-    struct relay_ticket *ticket, *next;
-
-    HASH_ITER(hh, daemon->relays, ticket, next)
-    {
+    while (daemon->relays) {
+        struct relay_ticket *ticket = daemon->relays;
         ticket_detach(ticket);
         counter_add(daemon->counters, COUNTER_RELAYS_LOST);
         ticket->ops->closed(ticket, NULL);
@@ -404,8 +398,7 @@ static void connect_now(uv_timer_t *timer)
     wait_to_retry(daemon);
 }
 
-/* ---- life
- * -------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 int relay_daemon_open(struct relay_daemon **out, uv_loop_t *loop,
                       const struct relay_daemon_config *config, struct counters *counters,

@@ -24,8 +24,7 @@ void fake_relayd_init(struct fake_relayd *fake, uv_loop_t *loop, const char *pat
     ck_assert_int_eq(endpoint_parse("127.0.0.1:20000", &fake->bound), 0);
 }
 
-/* ---- orders
- * --------------------------------------------------------------------------------------- */
+/* ---- orders ---------------------------------------------------------------------------------- */
 
 static void answer_one(struct fake_relayd *fake, const struct fake_held *order)
 {
@@ -69,8 +68,7 @@ static struct n2_message closed_message(const struct fake_relayd *fake, uint64_t
     return message;
 }
 
-/* ---- the link
- * -------------------------------------------------------------------------------------- */
+/* ---- the link -------------------------------------------------------------------------------- */
 
 static void on_up(struct n2_link *link, const struct n2_hello *peer, void *user)
 {
@@ -160,8 +158,7 @@ static void on_acceptable(uv_poll_t *poll, int status, int events)
     ck_assert_int_eq(n2_link_open(&fake->links[place], fake->loop, fd, &config, &ops, fake), 0);
 }
 
-/* ---- for the test
- * ------------------------------------------------------------------------------------ */
+/* ---- for the test ---------------------------------------------------------------------------- */
 
 void fake_relayd_start(struct fake_relayd *fake)
 {

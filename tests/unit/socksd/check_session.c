@@ -23,8 +23,7 @@ static void teardown(void)
     fixture_stop(&f);
 }
 
-/* ---- the relay's life
- * ----------------------------------------------------------------------------------- */
+/* ---- the relay's life ------------------------------------------------------------------------ */
 
 /* Before anything else: a relay that opens for a session that is gone must not live. */
 START_TEST(test_stray_relay_is_closed)
@@ -186,9 +185,7 @@ START_TEST(test_relay_number_given_twice_ends_n2)
 }
 END_TEST
 
-/* ---- N2
- * --------------------------------------------------------------------------------------------------
- */
+/* ---- N2 -------------------------------------------------------------------------------------- */
 
 START_TEST(test_n2_loss_closes_control_connections)
 {
@@ -368,8 +365,7 @@ START_TEST(test_congestion_pauses_new_clients)
 }
 END_TEST
 
-/* ---- time and amount
- * --------------------------------------------------------------------------------------- */
+/* ---- time and amount ------------------------------------------------------------------------- */
 
 START_TEST(test_handshake_timeout)
 {
@@ -462,8 +458,7 @@ START_TEST(test_limit_of_an_address)
 }
 END_TEST
 
-/* ---- stopping
- * ---------------------------------------------------------------------------------------------- */
+/* ---- stopping -------------------------------------------------------------------------------- */
 
 START_TEST(test_stop_closes_relays_and_waits_for_them)
 {

@@ -13,8 +13,7 @@
 #include "common/net/sockaddr.h"
 #include "proto/ptcl.h"
 
-/* ---- time
- * ------------------------------------------------------------------------------------------ */
+/* ---- time ------------------------------------------------------------------------------------ */
 
 static void on_patience(uv_timer_t *timer)
 {
@@ -40,8 +39,7 @@ void fixture_settle(struct fixture *f)
         uv_run(&f->loop, UV_RUN_NOWAIT);
 }
 
-/* ---- life
- * --------------------------------------------------------------------------------------------- */
+/* ---- life ------------------------------------------------------------------------------------ */
 
 static const struct fake_dns_record no_records[] = {{NULL, NULL}};
 
@@ -163,8 +161,7 @@ void fixture_stop(struct fixture *f)
     ck_assert_int_eq(rmdir(f->directory), 0);
 }
 
-/* ---- clients
- * -------------------------------------------------------------------------------------------- */
+/* ---- clients --------------------------------------------------------------------------------- */
 
 int client_connect_as(struct fixture *f, const struct endpoint *peer)
 {
