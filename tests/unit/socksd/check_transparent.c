@@ -4,8 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
+#include "common/net/sockaddr.h"
 #include "proto/ptcl.h"
 #include "tests/unit/socksd/requests.h"
 
@@ -175,6 +177,32 @@ START_TEST(test_destination_port_zero)
     ask(&f, PTCL_TCP, "192.0.2.80:0", OWN_SOURCE, N1_REP_GENERAL_FAILURE);
     ask(&f, PTCL_TCP, "www.example.org:0", OWN_SOURCE, N1_REP_GENERAL_FAILURE);
     ck_assert_uint_eq(f.dns.queries, 0);
+}
+END_TEST
+
+/* Stands before the C library's: c-ares calls it too. */
+static unsigned foreign_connects;
+
+int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t length)
+{
+    const struct sockaddr *to = address.__sockaddr__;
+    struct endpoint endpoint;
+    struct ip_prefix loopback;
+
+    if (endpoint_from_sockaddr(to, &endpoint) == 0) {
+        ck_assert_int_eq(ip_prefix_parse("127.0.0.0/8", &loopback), 0);
+        foreign_connects += !ip_prefix_contains(&loopback, &endpoint.address);
+    }
+    return (int)syscall(SYS_connect, fd, to, length);
+}
+
+/* Not even to find out which address is the nearest, as resolvers like to do. */
+START_TEST(test_no_socket_to_a_target)
+{
+    f.records = records;
+    fixture_start(&f);
+    ask(&f, PTCL_TCP, "www.example.org:80", OWN_SOURCE, N1_REP_SUCCEEDED);
+    ck_assert_uint_eq(foreign_connects, 0);
 }
 END_TEST
 
@@ -403,6 +431,7 @@ static Suite *transparent_suite(void)
     tcase_add_test(tests, test_names_of_destinations);
     tcase_add_test(tests, test_invalid_names);
     tcase_add_test(tests, test_destination_port_zero);
+    tcase_add_test(tests, test_no_socket_to_a_target);
     tcase_add_test(tests, test_rules_on_names);
     tcase_add_test(tests, test_rules_on_addresses_of_names);
     tcase_add_test(tests, test_deny_floor);
