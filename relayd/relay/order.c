@@ -82,6 +82,11 @@ static bool judge_source(const struct relay_context *context, const struct n2_op
     if (ptcl->ports == PTCL_NO_PORTS && (has_port || order->learn_source_port)) {
         return order_refuse(why, N2_ERROR_GENERAL, "%s has no ports", ptcl->name);
     }
+    struct ip_address bound;
+    if (endpoints_choose_bound(context->endpoints, &order->source.address, &order->bound_hint,
+                               &bound) < 0) {
+        return order_refuse(why, N2_ERROR_UNSUPPORTED, "no address here that the source can reach");
+    }
     return true;
 }
 

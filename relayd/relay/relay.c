@@ -91,6 +91,13 @@ static void send_closed(struct relay *relay, const struct n2_counters *counters,
 
 /* ---- state ---------------------------------------------------------------------------------- */
 
+/* For the log, which leaves NULL out. */
+static const char *label_shown(const struct label *label)
+{
+    const char *text = label_text(label);
+    return text[0] != '\0' ? text : NULL;
+}
+
 static enum relayd_metric state_metric(enum relay_state state)
 {
     return RELAYD_RELAYS_OPENING + (unsigned)state;
@@ -129,7 +136,7 @@ static void relay_fail(struct relay *relay, enum n2_error error, enum n2_reason 
     LOG_LIMITED(&failures, LOG_LEVEL_INFO, "relay-failed", LOG_U("relay", relay->id),
                 LOG_U("association", relay->association), LOG_S("cause", n2_error_name(error)),
                 LOG_S("text", text), LOG_E("source", &relay->source),
-                LOG_E("destination", &relay->destination), LOG_S("user", label_text(relay->user)));
+                LOG_E("destination", &relay->destination), LOG_S("user", label_shown(relay->user)));
     relayd_metrics_failed(relay->context->metrics, error);
     if (relay->peer != NULL) {
         send_failed(relay->peer, relay->transaction, &why);
@@ -158,8 +165,8 @@ static void relay_become_open(struct relay *relay)
         LOG_E("bound", &relay->bound), LOG_E("egress", &relay->egress),
         LOG_E("destination", &relay->destination),
         LOG_S("plane", n2_plane_name(relay->plane->ops->id)),
-        LOG_S("plane_reason", relay->plane_reason), LOG_S("user", label_text(relay->user)),
-        LOG_S("rule", label_text(relay->rule)));
+        LOG_S("plane_reason", relay->plane_reason), LOG_S("user", label_shown(relay->user)),
+        LOG_S("rule", label_shown(relay->rule)));
     send_opened(relay);
 }
 
@@ -191,7 +198,7 @@ static void relay_finish(struct relay *relay, const struct n2_counters *counters
         LOG(LOG_LEVEL_INFO, "relay-closed", LOG_U("relay", relay->id),
             LOG_U("association", relay->association),
             LOG_S("reason", n2_reason_name(relay->reason)), LOG_E("source", &relay->source),
-            LOG_E("destination", &relay->destination), LOG_S("user", label_text(relay->user)),
+            LOG_E("destination", &relay->destination), LOG_S("user", label_shown(relay->user)),
             LOG_U("up_packets", counters->up_packets), LOG_U("up_bytes", counters->up_bytes),
             LOG_U("down_packets", counters->down_packets),
             LOG_U("down_bytes", counters->down_bytes), LOG_U("drops", counters->drops),
@@ -424,7 +431,7 @@ static void order_failed(struct relay_context *context, struct relay_peer *peer,
     LOG_LIMITED(&failures, LOG_LEVEL_INFO, "order-refused",
                 LOG_U("association", order->association), LOG_S("cause", n2_error_name(why->error)),
                 LOG_S("text", why->text), LOG_E("source", &order->source),
-                LOG_S("user", order->user));
+                LOG_S("user", order->user[0] != '\0' ? order->user : NULL));
     relayd_metrics_failed(context->metrics, why->error);
     send_failed(peer, transaction, why);
 }

@@ -523,6 +523,9 @@ START_TEST(orders_that_are_not_served)
     order = fake_order(4);
     order.limits.bytes_per_second = 1;
     refused(&order, N2_ERROR_UNSUPPORTED, "a rate");
+    order = fake_order(5);
+    order.source = fake_endpoint("[2001:db8:dead::1]:1");
+    refused(&order, N2_ERROR_UNSUPPORTED, "a family without an address here");
 }
 END_TEST
 

@@ -324,14 +324,40 @@ START_TEST(the_error_of_dialling_is_told)
     order(&peer, 1, PTCL_TCP, local.port);
     ck_assert(receive(&peer, &message));
     ck_assert_int_eq(message.type, N2_RELAY_FAILED);
-    ck_assert_msg(message.relay_failed.error == N2_ERROR_REFUSED, "%s",
-                  message.relay_failed.text);
+    ck_assert_msg(message.relay_failed.error == N2_ERROR_REFUSED, "%s", message.relay_failed.text);
     ck_assert_int_eq(listen(fd, 5), 0);
     order(&peer, 2, PTCL_TCP, local.port);
     ck_assert(receive(&peer, &message));
     ck_assert_int_eq(message.type, N2_RELAY_OPENED);
     close(peer.fd);
     close(fd);
+}
+END_TEST
+
+START_TEST(a_family_without_an_address_is_not_served)
+{
+    static struct peer peer;
+    struct n2_hello hello;
+    struct n2_message message = {.transaction = 1, .type = N2_OPEN_RELAY};
+
+    start(PTCL_UDP, one_address);
+    come_up(&peer, &hello);
+    message.open_relay = (struct n2_open_relay){.association = 1,
+                                                .kind = N2_KIND_TRANSPARENT,
+                                                .ptcl = PTCL_UDP,
+                                                .destination_count = 1,
+                                                .rule = "test"};
+    ck_assert_int_eq(endpoint_parse("[2001:db8::1]:5", &message.open_relay.source), 0);
+    ck_assert_int_eq(endpoint_parse("127.0.0.1:9", &message.open_relay.destinations[0]), 0);
+    transmit(&peer, &message);
+    ck_assert(receive(&peer, &message));
+    ck_assert_int_eq(message.type, N2_RELAY_FAILED);
+    ck_assert_str_eq(n2_error_name(message.relay_failed.error),
+                     n2_error_name(N2_ERROR_UNSUPPORTED));
+    order(&peer, 2, PTCL_UDP, 9); /* the connection goes on */
+    ck_assert(receive(&peer, &message));
+    ck_assert_int_eq(message.type, N2_RELAY_OPENED);
+    close(peer.fd);
 }
 END_TEST
 
@@ -432,6 +458,7 @@ static Suite *suite(void)
     }
     tcase_add_test(tcase, hangup_changes_nothing);
     tcase_add_test(tcase, the_error_of_dialling_is_told);
+    tcase_add_test(tcase, a_family_without_an_address_is_not_served);
     tcase_add_test(tcase, out_of_ports_is_no_end);
     tcase_add_test(tcase, a_peer_that_has_gone_leaves_room);
     tcase_add_test(tcase, what_cannot_start_leaves_nothing);

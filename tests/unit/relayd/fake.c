@@ -1,7 +1,9 @@
 #include "tests/unit/relayd/fake.h"
 
 #include <check.h>
+#include <errno.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "common/log/log.h"
 #include "relayd/plane/socket/flow.h"
@@ -21,6 +23,21 @@ struct endpoint endpoints_advertised(const struct endpoints *endpoints,
         out.address = fake_endpoint("203.0.113.9:1").address;
     }
     return out;
+}
+
+/* This host has no address for clients in 2001:db8:dead::/48. */
+int endpoints_choose_bound(const struct endpoints *endpoints, const struct ip_address *source,
+                           const struct ip_address *hint, struct ip_address *out)
+{
+    static const uint8_t unserved[] = {0x20, 0x01, 0x0d, 0xb8, 0xde, 0xad};
+
+    (void)endpoints;
+    (void)hint;
+    if (source->family == IP_V6 && memcmp(source->bytes, unserved, sizeof(unserved)) == 0) {
+        return -EADDRNOTAVAIL;
+    }
+    *out = *source;
+    return 0;
 }
 
 struct endpoint fake_endpoint(const char *text)
