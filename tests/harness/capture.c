@@ -78,6 +78,7 @@ static void parse_transport(struct packet *packet, size_t offset, size_t end)
         packet->source.port = read16(data);
         packet->destination.port = read16(data + 2);
         packet->tcp_flags = data[13];
+        packet->tcp_sequence = (uint32_t)read16(data + 4) << 16 | read16(data + 6);
         packet->payload = data + header;
         packet->length = left > header ? left - header : 0;
     } else if (packet->protocol == IPPROTO_UDP && left >= 8) {
@@ -231,6 +232,30 @@ bool capture_contains(struct capture *capture, const struct packet_match *match,
         }
     }
     return false;
+}
+
+size_t capture_stream(struct capture *capture, const struct packet_match *match, uint8_t *out,
+                      size_t size)
+{
+    struct packet_match syn = *match;
+    struct packet first;
+    syn.tcp_flags |= CAPTURE_SYN;
+    ck_assert_msg(capture_get(capture, &syn, 0, &first), "no SYN in the capture");
+    size_t end = 0, seen = 0;
+    for (size_t i = 0; i < capture->count; i++) {
+        const struct packet *packet = &capture->packets[i];
+        if (!matches(packet, (void *)(uintptr_t)match) || packet->length == 0) {
+            continue;
+        }
+        const size_t offset = packet->tcp_sequence - first.tcp_sequence - 1;
+        ck_assert_uint_le(offset, size);
+        ck_assert_uint_le(packet->length, size - offset);
+        memcpy(out + offset, packet->payload, packet->length);
+        end = offset + packet->length > end ? offset + packet->length : end;
+        seen += packet->length;
+    }
+    ck_assert_msg(seen >= end, "%zu of %zu octets of the stream are missing", end - seen, end);
+    return end;
 }
 
 size_t capture_payload(struct capture *capture, const struct packet_match *match)

@@ -24,9 +24,10 @@ struct packet {
     uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP, IPPROTO_ICMP(V6), …; 0: not IP */
     struct endpoint source, destination; /* port 0 where there is none */
     uint8_t tcp_flags;                   /* CAPTURE_FIN … */
-    const uint8_t *payload;              /* of TCP and UDP; otherwise what follows the IP header */
-    size_t length;                       /* of the payload */
-    const uint8_t *data;                 /* from the IP header */
+    uint32_t tcp_sequence;
+    const uint8_t *payload; /* of TCP and UDP; otherwise what follows the IP header */
+    size_t length;          /* of the payload */
+    const uint8_t *data;    /* from the IP header */
     size_t data_length;
 };
 
@@ -53,6 +54,11 @@ bool capture_get(struct capture *capture, const struct packet_match *match, size
 /* Do these octets occur in a packet that matches? */
 bool capture_contains(struct capture *capture, const struct packet_match *match, const void *bytes,
                       size_t length);
+/* The octets of one TCP stream in their order: what the packets that match carried behind the first
+ * SYN among them. Returns their number; fails the test when that is above `size` or one is missing.
+ */
+size_t capture_stream(struct capture *capture, const struct packet_match *match, uint8_t *out,
+                      size_t size);
 /* Payload octets of the packets that match (retransmissions count again). */
 size_t capture_payload(struct capture *capture, const struct packet_match *match);
 

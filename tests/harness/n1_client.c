@@ -83,6 +83,24 @@ int n1_read_reply(int fd, int timeout_ms, struct endpoint *bound)
     }
 }
 
+int n1_ask(struct lab *lab, const struct n1_question *question, int *control,
+           struct endpoint *bound)
+{
+    uint8_t octets[N1_REQUEST_MAX];
+    const struct endpoint server =
+        question->server.address.family == IP_NONE ? at(LAB_RELAY_V4, 1080) : question->server;
+    const size_t length =
+        n1_transparent_bytes(question->ptcl, question->source, question->destination, octets);
+    *control = n1_connect_ready(lab, question->place, server);
+    socket_send(*control, octets, length);
+    const int code = n1_read_reply(*control, 2 * PATIENCE_MS, bound);
+    if (code != N1_REP_SUCCEEDED) {
+        close(*control);
+        *control = -1;
+    }
+    return code;
+}
+
 /* The request's octets after the defaults were filled in. */
 static size_t association_request(const struct association *association, const char *name,
                                   uint8_t out[N1_REQUEST_MAX])

@@ -26,6 +26,17 @@ size_t n1_transparent_name_bytes(uint8_t ptcl, struct endpoint source, const cha
  */
 int n1_read_reply(int fd, int timeout_ms, struct endpoint *bound);
 
+/* One request as it stands, without a data socket, on a connection of its own; the code as
+ * n1_read_reply(). On success *control is the connection, the caller's; otherwise -1. */
+struct n1_question {
+    enum lab_place place;   /* LAB_CLIENT by default */
+    struct endpoint server; /* by default LAB_RELAY_V4:1080 */
+    uint8_t ptcl;
+    struct endpoint source, destination;
+};
+int n1_ask(struct lab *lab, const struct n1_question *question, int *control,
+           struct endpoint *bound);
+
 /* One TRANSPARENT association and the client's data socket, bound to S. */
 struct association {
     struct lab *lab;
