@@ -198,6 +198,10 @@ START_TEST(what_is_no_request_or_not_valid)
     answer(N2_RELAY_FAILED, transaction);
     TEST_RUN_UNTIL(&test, near.completed == 1);
     ck_assert_int_eq(near.completed_null + near.down, 0);
+    close(raw);
+    raw = -1;
+    expect_down(&near, "closed");
+    ck_assert_int_eq(near.completed, 1); /* those that failed are not completed as well */
     finish();
 }
 END_TEST
