@@ -268,8 +268,8 @@ START_TEST(mute_peer_is_asked_and_then_given_up)
     config.ping_deadline_ms = 60;
     struct n2_message heard;
     start_raw(&config);
-    raw_greet(N2_ROLE_SOCKSD);
     uint64_t begin = uv_now(&test.loop);
+    raw_greet(N2_ROLE_SOCKSD);
     bool pinged = false;
     while (near.down == 0) {
         uv_run(&test.loop, UV_RUN_ONCE);
