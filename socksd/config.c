@@ -341,9 +341,10 @@ const struct config_option socksd_schema[] = {
     {.name = "relays-user",
      .type = CONFIG_STRING,
      .offset = offsetof(struct socksd_config, relays_user),
+     .min = 1,
      .standard = "relayd",
-     .help =
-         "The user as whom relay daemons run; root and the daemon's own user are accepted too."},
+     .help = "The user (name or number) as whom relay daemons run; root and the daemon's own user "
+             "are accepted too."},
     {.name = "rules",
      .type = CONFIG_RECORDS,
      .offset = offsetof(struct socksd_config, rules),

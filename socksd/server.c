@@ -202,6 +202,10 @@ static int relays_uid(const char *name, uid_t *out)
     const struct passwd *user = getpwnam(name);
     if (user)
         *out = user->pw_uid;
+    if (!user && name[strspn(name, "0123456789")] == '\0' && strlen(name) < 10) {
+        *out = (uid_t)strtoul(name, NULL, 10);
+        return 0;
+    }
     /* The default user is made by the package; a host without it runs both daemons as one user. */
     return user || strcmp(name, "relayd") == 0 ? 0 : -ENOENT;
 }

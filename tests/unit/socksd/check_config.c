@@ -98,6 +98,47 @@ START_TEST(test_example_file)
 }
 END_TEST
 
+static char *read_whole(const char *path)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *from = fopen(path, "r");
+    ck_assert_ptr_nonnull(from);
+    ck_assert_int_gt(getdelim(&text, &size, '\0', from), 0);
+    fclose(from);
+    return text;
+}
+
+/* Records are described by their own keys (_name_), everything else by its path
+ * (*limits.sessions*). */
+static void expect_described(const char *manual, const struct config_option *option,
+                             const char *prefix)
+{
+    char name[128], word[132];
+    for (; option->name; option++) {
+        snprintf(name, sizeof(name), "%s%s%s", prefix, *prefix ? "." : "", option->name);
+        if (option->type == CONFIG_SECTION) {
+            expect_described(manual, option->children, name);
+            continue;
+        }
+        snprintf(word, sizeof(word), "*%s*", name);
+        ck_assert_msg(strstr(manual, word), "socksd.yaml(5) says nothing of %s", name);
+        for (const struct config_option *child = option->children; child && child->name; child++) {
+            snprintf(word, sizeof(word), "_%s_", child->name);
+            ck_assert_msg(strstr(manual, word), "socksd.yaml(5) says nothing of %s.%s", name,
+                          child->name);
+        }
+    }
+}
+
+START_TEST(test_manual_describes_every_option)
+{
+    char *manual = read_whole(MANUAL);
+    expect_described(manual, socksd_schema, "");
+    free(manual);
+}
+END_TEST
+
 #define RELAYS "relays: [{ptcl: tcp, socket: /x}]\n"
 
 START_TEST(test_everything_set)
@@ -227,6 +268,7 @@ static Suite *config_suite(void)
     tcase_add_test(tests, test_default_configuration);
     tcase_add_test(tests, test_printed_configuration_is_the_same);
     tcase_add_test(tests, test_example_file);
+    tcase_add_test(tests, test_manual_describes_every_option);
     tcase_add_test(tests, test_everything_set);
     tcase_add_test(tests, test_errors_have_a_place);
     tcase_add_test(tests, test_methods_and_commands_have_rows);
