@@ -12,7 +12,8 @@ static const struct transport transports[] = {
         .socket_type = SOCK_STREAM,
         .socket_protocol = IPPROTO_TCP,
         .stateful = true,
-        /* Listener or client, trap, target. Pipes live on what is left; without one data is copied. */
+        /* Listener or client, trap, target. Pipes live on what is left; without one data is copied.
+         */
         .fds_per_relay = 3,
         .flow = &tcp_flow_ops,
     },

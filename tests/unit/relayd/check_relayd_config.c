@@ -350,8 +350,7 @@ START_TEST(options_that_are_wrong)
         "--ptcl tcp --instance socksd",
         "--ptcl tcp --instance=",
         "--instance mine",
-        "--ptcl tcp --instance "
-        "0123456789012345678901234567890123456789012345678901234567890123",
+        "--ptcl 6 --instance 0123456789012345678901234567890123456789012345678901234567890123",
         "--ptcl tcp --plane bpf",
         "--ptcl tcp --plane",
         "--ptcl tcp --ready-fd -1",

@@ -3,6 +3,7 @@
  * stops, and what it does when something runs out. N2-RELAY-010, N2-RELAY-040, N2-EOF-010.
  */
 #include <check.h>
+#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
 #include <signal.h>
@@ -17,6 +18,7 @@
 #include "common/ipc/peer.h"
 #include "common/log/log.h"
 #include "common/net/sockaddr.h"
+#include "common/system/sanitizer.h"
 #include "proto/frame.h"
 #include "relayd/daemon.h"
 
@@ -414,6 +416,80 @@ START_TEST(a_peer_that_has_gone_leaves_room)
 }
 END_TEST
 
+/* Of the daemon; -1 where its process may not be looked at. */
+static int descriptors(void)
+{
+    char name[64];
+    int count = 0;
+
+    snprintf(name, sizeof(name), "/proc/%d/fd", (int)daemon_pid);
+    DIR *fds = opendir(name);
+    if (fds == NULL) {
+        return -1;
+    }
+    while (readdir(fds) != NULL) {
+        count++;
+    }
+    closedir(fds);
+    return count;
+}
+
+static long resident_pages(void)
+{
+    char name[64];
+    long size = 0, resident = 0;
+
+    snprintf(name, sizeof(name), "/proc/%d/statm", (int)daemon_pid);
+    FILE *file = fopen(name, "r");
+    ck_assert_ptr_nonnull(file);
+    ck_assert_int_eq(fscanf(file, "%ld %ld", &size, &resident), 2);
+    fclose(file);
+    return resident;
+}
+
+static void open_and_close(struct peer *peer, int count)
+{
+    static uint64_t ids[200];
+    struct n2_message message;
+
+    for (int i = 0; i < count; i++) {
+        order(peer, (uint64_t)i + 1, PTCL_UDP, 9);
+    }
+    for (int i = 0; i < count; i++) {
+        ck_assert(receive(peer, &message));
+        ck_assert_int_eq(message.type, N2_RELAY_OPENED);
+        ids[i] = message.relay_opened.relay;
+    }
+    for (int i = 0; i < count; i++) {
+        close_relay(peer, ids[i]);
+    }
+    for (int i = 0; i < count; i++) {
+        ck_assert(receive(peer, &message));
+        ck_assert_int_eq(message.type, N2_RELAY_CLOSED);
+    }
+}
+
+START_TEST(four_thousand_relays_leave_nothing)
+{
+    static struct peer peer;
+    struct n2_hello hello;
+
+    start(PTCL_UDP, one_address);
+    come_up(&peer, &hello);
+    open_and_close(&peer, 200); /* memory that is kept for the next ones */
+    int before = descriptors();
+    long pages = resident_pages();
+    for (int round = 0; round < 20; round++) {
+        open_and_close(&peer, 200);
+    }
+    ck_assert_int_eq(descriptors(), before);
+    /* AddressSanitizer keeps freed memory back. */
+    ck_assert_msg(SOCKST_SANITIZED || resident_pages() <= pages + pages / 20 + 16,
+                  "%ld pages before, %ld after", pages, resident_pages());
+    close(peer.fd);
+}
+END_TEST
+
 static int try_to_start(const char *more)
 {
     struct relayd_config config;
@@ -461,6 +537,7 @@ static Suite *suite(void)
     tcase_add_test(tcase, a_family_without_an_address_is_not_served);
     tcase_add_test(tcase, out_of_ports_is_no_end);
     tcase_add_test(tcase, a_peer_that_has_gone_leaves_room);
+    tcase_add_test(tcase, four_thousand_relays_leave_nothing);
     tcase_add_test(tcase, what_cannot_start_leaves_nothing);
     suite_add_tcase(suite, tcase);
     return suite;
