@@ -3,7 +3,9 @@
  *
  *     notification of a new route  ──►  inserted at once, and a re-read is due
  *     any other notification       ──►  a re-read is due
- *     ENOBUFS (some were lost)     ──►  a re-read is due
+ *     ENOBUFS (some were lost)     ──►  a re-read is due, and another one once all that the socket
+ *                                       still holds has been read: until then the kernel drops
+ *                                       further notifications without saying so again
  *
  * A re-read that is due happens in the loop's next turn when the last one is REREAD_MS old,
  * otherwise when it will be. A re-read that fails is tried again; until then the old set stays.
@@ -31,6 +33,7 @@ struct local_routes {
     struct route_snapshot snapshot;
     uint64_t last_read_ms; /* loop time */
     bool due, closing;
+    bool lost; /* notifications, since the socket was last read empty */
     void (*changed)(void *user);
     void *user;
 };
@@ -101,6 +104,19 @@ static bool handle_message(struct local_routes *routes, const struct nlmsghdr *m
     }
 }
 
+static void note_loss(struct local_routes *routes)
+{
+    routes->lost = true;
+    schedule_reread(routes);
+}
+
+static void note_empty(struct local_routes *routes)
+{
+    if (routes->lost)
+        schedule_reread(routes);
+    routes->lost = false;
+}
+
 static void on_readable(uv_poll_t *poll, int status, int events)
 {
     static _Alignas(struct nlmsghdr) char buffer[RECEIVE_BUFFER_SIZE];
@@ -110,7 +126,7 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     (void)events;
     if (status < 0) {
         /* libuv takes the error that reports lost notifications for a bad socket, and stops. */
-        schedule_reread(routes);
+        note_loss(routes);
         uv_poll_start(&routes->poll, UV_READABLE, on_readable);
     }
     for (int i = 0; i < DATAGRAMS_PER_EVENT; i++) {
@@ -121,10 +137,12 @@ static void on_readable(uv_poll_t *poll, int status, int events)
         const struct nlmsghdr *message = (const struct nlmsghdr *)buffer;
         unsigned left = (unsigned)length;
 
-        if (length < 0 && errno == EAGAIN)
+        if (length < 0 && errno == EAGAIN) {
+            note_empty(routes);
             break;
+        }
         if (length < 0 || (size_t)length > sizeof(buffer)) {
-            schedule_reread(routes); /* ENOBUFS, or a message that did not fit */
+            note_loss(routes); /* ENOBUFS, or a message that did not fit */
             continue;
         }
         if (from.nl_pid != 0)
