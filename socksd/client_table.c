@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "socksd/keyed_hash.h"
+#include "common/keyed_hash.h"
 
 /* Octets that identify an address, without the padding of the struct. */
 struct client_key {

@@ -11,8 +11,8 @@
 #ifndef SOCKST_SOCKSD_RELAYS_RELAY_TICKET_H
 #define SOCKST_SOCKSD_RELAYS_RELAY_TICKET_H
 
+#include "common/keyed_hash.h"
 #include "proto/n2.h"
-#include "socksd/keyed_hash.h"
 
 struct relay_daemon;
 struct relay_ticket;

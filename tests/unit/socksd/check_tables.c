@@ -6,10 +6,10 @@
 
 #include <check.h>
 
+#include "common/keyed_hash.h"
 #include "proto/n1.h"
 #include "socksd/client_table.h"
 #include "socksd/counters.h"
-#include "socksd/keyed_hash.h"
 #include "socksd/relays/relay_daemon.h"
 
 /* The vectors of the reference implementation: key 00 … 0f, message 00 01 02 … */

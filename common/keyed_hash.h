@@ -6,8 +6,8 @@
  * After HASH_ADD… the element is in the table only if hh.tbl is not NULL (the macro sets it to NULL
  * when out of memory).
  */
-#ifndef SOCKST_SOCKSD_KEYED_HASH_H
-#define SOCKST_SOCKSD_KEYED_HASH_H
+#ifndef SOCKST_COMMON_KEYED_HASH_H
+#define SOCKST_COMMON_KEYED_HASH_H
 
 #include <stddef.h>
 #include <stdint.h>

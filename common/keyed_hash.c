@@ -1,7 +1,7 @@
 /*
  * SipHash-2-4 (Aumasson, Bernstein: "SipHash: a fast short-input PRF", 2012).
  */
-#include "socksd/keyed_hash.h"
+#include "common/keyed_hash.h"
 
 #include <errno.h>
 #include <sys/random.h>
