@@ -77,8 +77,10 @@ static void establish(struct exchange *x)
     ck_assert_int_eq(connect_to(x->target, &x->relay.relay.egress), 0);
     set_blocking(x->client, false);
     set_blocking(x->target, false);
+    network_privilege(true);
     (void)setsockopt(x->client, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
     (void)setsockopt(x->target, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
+    network_privilege(false);
 }
 
 static void dispose(struct exchange *x)

@@ -143,6 +143,7 @@ void plane_fixture_setup(struct plane_fixture *fixture)
 {
     *fixture = (struct plane_fixture){0};
     private_network_enter();
+    network_privilege(false);
     ck_assert_int_eq(uv_loop_init(&fixture->loop), 0);
     uv_timer_init(&fixture->loop, &fixture->tick);
     uv_timer_start(&fixture->tick, on_tick, 2, 2);

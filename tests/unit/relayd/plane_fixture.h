@@ -37,8 +37,8 @@ struct fake_relay {
     struct n2_counters final;
 };
 
-/* The network, the loop, and a plane that binds on PARTY_RELAY. Change ->config before the first
- * relay. */
+/* The network, without privileges over it, the loop, and a plane that binds on PARTY_RELAY. Change
+ * ->config before the first relay. */
 void plane_fixture_setup(struct plane_fixture *fixture);
 /* Fails unless nothing is left: no flow, no handle. */
 void plane_fixture_teardown(struct plane_fixture *fixture);

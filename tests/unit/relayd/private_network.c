@@ -11,6 +11,7 @@
 #include <net/if.h>
 #include <sched.h>
 #include <string.h>
+#include <sys/capability.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -62,13 +63,34 @@ void private_network_enter(void)
         wait_until_usable(party);
 }
 
+void network_privilege(bool wanted)
+{
+    const cap_value_t values[] = {CAP_NET_ADMIN, CAP_BPF, CAP_PERFMON};
+    cap_t capabilities = cap_get_proc();
+
+    ck_assert_ptr_nonnull(capabilities);
+    for (size_t i = 0; i < sizeof(values) / sizeof(values[0]); i++) {
+        cap_flag_value_t permitted = CAP_CLEAR;
+        /* A capability that this kernel or this user has not got is not missed. */
+        if (cap_get_flag(capabilities, values[i], CAP_PERMITTED, &permitted) == 0 &&
+            permitted == CAP_SET)
+            ck_assert_int_eq(cap_set_flag(capabilities, CAP_EFFECTIVE, 1, &values[i],
+                                          wanted ? CAP_SET : CAP_CLEAR),
+                             0);
+    }
+    ck_assert_int_eq(cap_set_proc(capabilities), 0);
+    cap_free(capabilities);
+}
+
 void private_network_set_mtu(int octets)
 {
     struct ifreq request = {.ifr_name = "lo"};
     const int fd = socket(AF_INET, SOCK_DGRAM, 0);
 
     request.ifr_mtu = octets;
+    network_privilege(true);
     ck_assert_int_eq(ioctl(fd, SIOCSIFMTU, &request), 0);
+    network_privilege(false);
     close(fd);
 }
 

@@ -14,6 +14,10 @@ enum party { PARTY_CLIENT = 1, PARTY_RELAY, PARTY_TARGET, PARTY_STRANGER };
 
 /* For a checked fixture, which runs in the test's own process. Fails the test where it may not. */
 void private_network_enter(void);
+/* From now on without the privileges over the network that relayd has not got (CAP_NET_ADMIN and
+ * those of BPF), or with them again. */
+void network_privilege(bool wanted);
+
 /* Of loopback. */
 void private_network_set_mtu(int octets);
 struct ip_address party_address(enum party party, bool v6);
