@@ -144,6 +144,7 @@ struct n2_relay_opened {
     struct endpoint egress;
     enum n2_plane plane;
     char plane_reason[N2_LABEL_MAX + 1];
+    struct endpoint destination; /* CONNECT: the candidate that was reached; else IP_NONE */
 };
 
 struct n2_relay_failed {

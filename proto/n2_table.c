@@ -71,6 +71,7 @@ static const struct pb_field relay_opened[] = {
     ENDPOINT("relay_opened.egress", false, relay_opened.egress),
     NUMBER("relay_opened.plane", true, relay_opened.plane, 1, N2_PLANE_END - 1),
     TEXT("relay_opened.plane_reason", relay_opened.plane_reason, 0),
+    ENDPOINT("relay_opened.destination", false, relay_opened.destination),
 };
 
 static const struct pb_field relay_failed[] = {

@@ -85,6 +85,7 @@ static void sample_opened(struct n2_relay_opened *out)
     out->egress = sample_endpoint_v4(1);
     out->plane = N2_PLANE_BPF;
     sample_text(out->plane_reason, sizeof(out->plane_reason));
+    out->destination = sample_endpoint_link_local(65535);
 }
 
 static void sample_authorized(struct n2_authorized *out)
