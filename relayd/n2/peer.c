@@ -24,8 +24,9 @@ static struct relay *peer_relay(struct n2_peer *peer, uint64_t id)
     return relay != NULL && relay->peer == &peer->relays ? relay : NULL;
 }
 
-static void handle_open_relay(struct n2_peer *peer, const struct n2_message *message)
+static void handle_open_relay(struct n2_peer *peer, const struct n2_message *message, int fd)
 {
+    (void)fd;
     if (message->transaction == 0) {
         n2_link_refuse(peer->link, message, "an order without a transaction");
         return;
@@ -33,9 +34,11 @@ static void handle_open_relay(struct n2_peer *peer, const struct n2_message *mes
     relay_order(peer->context, &peer->relays, message->transaction, &message->open_relay);
 }
 
-static void handle_close_relay(struct n2_peer *peer, const struct n2_message *message)
+static void handle_close_relay(struct n2_peer *peer, const struct n2_message *message, int fd)
 {
     struct relay *relay = peer_relay(peer, message->close_relay.relay);
+
+    (void)fd;
     if (relay == NULL) {
         /* The relay may just have ended by itself, its RelayClosed being under way. */
         relayd_metrics_add(peer->context->metrics, RELAYD_N2_UNKNOWN_RELAY, 1);
@@ -44,32 +47,51 @@ static void handle_close_relay(struct n2_peer *peer, const struct n2_message *me
     relay_close(relay, message->close_relay.reason);
 }
 
-static void handle_drain(struct n2_peer *peer, const struct n2_message *message)
+static void handle_drain(struct n2_peer *peer, const struct n2_message *message, int fd)
 {
     (void)message;
+    (void)fd;
     /* For this peer alone: none decides for another. */
     peer->relays.draining = true;
     LOG(LOG_LEVEL_NOTICE, "n2-drain", LOG_I("peer_pid", peer->credentials.pid));
 }
 
-static void handle_policy_changed(struct n2_peer *peer, const struct n2_message *message)
+static void handle_policy_changed(struct n2_peer *peer, const struct n2_message *message, int fd)
 {
     /* TRANSPARENT has one destination, judged by socksd before it ordered: no verdict is kept here
      * that could be outdated. socksd closes what its new rules no longer allow. */
     (void)peer;
     (void)message;
+    (void)fd;
+}
+
+static void handle_attach_client(struct n2_peer *peer, const struct n2_message *message, int fd)
+{
+    const struct n2_attach_client *attach = &message->attach_client;
+    struct relay *relay = peer_relay(peer, attach->relay);
+
+    if (relay == NULL) {
+        close(fd); /* as with CloseRelay */
+        relayd_metrics_add(peer->context->metrics, RELAYD_N2_UNKNOWN_RELAY, 1);
+        return;
+    }
+    if (!relay_attach(relay, fd, attach->early, attach->early_length)) {
+        n2_link_refuse(peer->link, message, "a client for a relay that awaits none");
+    }
 }
 
 /* What a peer that is up may send; a type without a row is refused. Ping and Hello are the link's.
- */
+ * `fd` is the handler's where brings_fd is set, otherwise there is none. */
 static const struct {
     enum n2_type type;
-    void (*handler)(struct n2_peer *peer, const struct n2_message *message);
+    void (*handler)(struct n2_peer *peer, const struct n2_message *message, int fd);
+    bool brings_fd;
 } dispatch[] = {
-    {N2_OPEN_RELAY, handle_open_relay},
-    {N2_CLOSE_RELAY, handle_close_relay},
-    {N2_DRAIN, handle_drain},
-    {N2_POLICY_CHANGED, handle_policy_changed},
+    {N2_OPEN_RELAY, handle_open_relay, false},
+    {N2_ATTACH_CLIENT, handle_attach_client, true},
+    {N2_CLOSE_RELAY, handle_close_relay, false},
+    {N2_DRAIN, handle_drain, false},
+    {N2_POLICY_CHANGED, handle_policy_changed, false},
 };
 
 /* ---- the link ------------------------------------------------------------------------------- */
@@ -88,19 +110,18 @@ static void peer_message(struct n2_link *link, const struct n2_message *message,
 {
     struct n2_peer *peer = user;
 
-    if (fd >= 0) {
-        close(fd); /* no message that is served here brings one */
-    }
-    if (stray) {
-        return; /* nothing is asked here whose answer could matter late; the link counts it */
-    }
-    for (size_t i = 0; fd < 0 && i < sizeof(dispatch) / sizeof(dispatch[0]); i++) {
-        if (dispatch[i].type == message->type) {
-            dispatch[i].handler(peer, message);
+    for (size_t i = 0; !stray && i < sizeof(dispatch) / sizeof(dispatch[0]); i++) {
+        if (dispatch[i].type == message->type && dispatch[i].brings_fd == (fd >= 0)) {
+            dispatch[i].handler(peer, message, fd);
             return;
         }
     }
-    n2_link_refuse(link, message, fd >= 0 ? "a descriptor" : "not permitted");
+    if (fd >= 0) {
+        close(fd);
+    }
+    if (!stray) { /* nothing is asked here whose answer could matter late; the link counts it */
+        n2_link_refuse(link, message, fd >= 0 ? "a descriptor" : "not permitted");
+    }
 }
 
 static void peer_down(struct n2_link *link, const char *text, void *user)

@@ -30,6 +30,14 @@ struct plane_ops {
      * before there was one). Valid from open's return to relay_plane_closed(). */
     void (*counters)(const struct plane *plane, const struct relay *relay, struct n2_counters *out,
                      uint64_t *idle_ms);
+    /*
+     * Kinds whose client is handed over (CONNECT, BIND): its connection is `fd`, which is consumed
+     * and not to be trusted, and `early` (borrowed) are octets that came from it before. Called
+     * once, while the relay is WAITING. Answers with relay_client_arrived() or relay_ended(). NULL:
+     * the plane serves no such kind.
+     */
+    void (*attach)(struct plane *plane, struct relay *relay, int fd, const uint8_t *early,
+                   size_t length);
     /* Packets of strangers so far; cheap enough to be asked for every relay each second. Asked
      * only of relays that are WAITING or ACTIVE. */
     uint64_t (*drops)(const struct plane *plane, const struct relay *relay);

@@ -45,6 +45,14 @@ void relay_peer_lost(struct relay_peer *peer);
 void relay_order(struct relay_context *context, struct relay_peer *peer, uint64_t transaction,
                  const struct n2_open_relay *order);
 
+/*
+ * Hands a client's connection over to a CONNECT relay that is open, or to a BIND relay whose peer
+ * has connected; once for a relay. `fd` is consumed, `early` borrowed. A relay that is on its way
+ * out lets go of it. Returns false when this relay awaits no client: the peer has no reason to send
+ * one (N2-STATE-010).
+ */
+bool relay_attach(struct relay *relay, int fd, const uint8_t *early, size_t length);
+
 /* Ends a relay in whatever state it is; once is enough, more do no harm. It may be gone when this
  * returns. */
 void relay_close(struct relay *relay, enum n2_reason reason);

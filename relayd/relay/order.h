@@ -7,6 +7,12 @@
 
 #include "relayd/relay/control.h"
 
+/* Why no relay may have the address for a destination, whatever its kind; NULL: it may. Static
+ * text.
+ */
+const char *order_destination_problem(const struct relay_context *context,
+                                      const struct ip_address *address);
+
 /* True, or false with why->error and why->text set. */
 bool order_judge(const struct relay_context *context, const struct relay_peer *peer,
                  const struct n2_open_relay *order, struct n2_relay_failed *why);

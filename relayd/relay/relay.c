@@ -1,7 +1,9 @@
 #include "relayd/relay/relay.h"
 
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/log/log.h"
 #include "relayd/relay/control.h"
@@ -12,6 +14,7 @@ enum relay_input_type {
     EV_OPENED,
     EV_OPEN_FAILED, /* error, text */
     EV_CLIENT_ARRIVED,
+    EV_PEER_CONNECTED,
     EV_ENDED, /* reason; the plane says so */
     EV_CLOSE, /* reason; somebody else wants it */
     EV_DEADLINE,
@@ -74,6 +77,17 @@ static void send_opened(struct relay *relay)
     opened->egress = relay->egress;
     opened->plane = relay->plane->ops->id;
     snprintf(opened->plane_reason, sizeof(opened->plane_reason), "%s", relay->plane_reason);
+    if (relay->kind == N2_KIND_CONNECT) {
+        opened->destination = relay->destination;
+    }
+    relay_send(relay, &message);
+}
+
+static void send_connected(struct relay *relay)
+{
+    struct n2_message message = {
+        .type = N2_RELAY_CONNECTED,
+        .relay_connected = {.relay = relay->id, .peer = relay->destination}};
     relay_send(relay, &message);
 }
 
@@ -155,19 +169,36 @@ static void relay_fail_closed(struct relay *relay, enum n2_reason reason)
     relay_fail(relay, error, reason, text);
 }
 
+static void relay_forget_candidates(struct relay *relay)
+{
+    free(relay->candidates);
+    relay->candidates = NULL;
+    relay->candidate_count = 0;
+}
+
 static void relay_become_open(struct relay *relay)
 {
     relay->was_opened = true;
+    relay_forget_candidates(relay);
     relay_set_state(relay, RELAY_ST_WAITING);
     relayd_metrics_add(relay->context->metrics, RELAYD_OPENED, 1);
     LOG(LOG_LEVEL_INFO, "relay-opened", LOG_U("relay", relay->id),
-        LOG_U("association", relay->association), LOG_E("source", &relay->source),
-        LOG_E("bound", &relay->bound), LOG_E("egress", &relay->egress),
-        LOG_E("destination", &relay->destination),
+        LOG_U("association", relay->association), LOG_S("kind", n2_kind_name(relay->kind)),
+        LOG_E("source", &relay->source), LOG_E("bound", &relay->bound),
+        LOG_E("egress", &relay->egress), LOG_E("destination", &relay->destination),
         LOG_S("plane", n2_plane_name(relay->plane->ops->id)),
         LOG_S("plane_reason", relay->plane_reason), LOG_S("user", label_shown(relay->user)),
         LOG_S("rule", label_shown(relay->rule)));
     send_opened(relay);
+}
+
+static void relay_connect_peer(struct relay *relay)
+{
+    relay->peer_connected = true;
+    LOG(LOG_LEVEL_INFO, "relay-connected", LOG_U("relay", relay->id),
+        LOG_U("association", relay->association), LOG_E("bound", &relay->bound),
+        LOG_E("peer", &relay->destination));
+    send_connected(relay);
 }
 
 static void relay_remove(struct relay *relay)
@@ -183,6 +214,7 @@ static void relay_remove(struct relay *relay)
         LIST_REMOVE(relay, of_peer);
     }
     relay_deadline_stop(relay->deadline);
+    relay_forget_candidates(relay);
     label_put(&context->labels, relay->user);
     label_put(&context->labels, relay->rule);
     relay_table_remove(context->table, relay);
@@ -236,6 +268,9 @@ static void relay_event_opening(struct relay *relay, const struct relay_input *i
     case EV_CLIENT_ARRIVED:
         relay_unexpected(relay, "client-arrived");
         return;
+    case EV_PEER_CONNECTED:
+        relay_unexpected(relay, "peer-connected");
+        return;
     case EV_PLANE_CLOSED:
         relay_unexpected(relay, "plane-closed");
         return;
@@ -249,6 +284,13 @@ static void relay_event_open(struct relay *relay, const struct relay_input *inpu
     case EV_CLIENT_ARRIVED:
         if (relay->state == RELAY_ST_WAITING) {
             relay_set_state(relay, RELAY_ST_ACTIVE);
+        }
+        return;
+    case EV_PEER_CONNECTED:
+        if (relay->kind == N2_KIND_BIND && !relay->peer_connected) {
+            relay_connect_peer(relay);
+        } else {
+            relay_unexpected(relay, "peer-connected");
         }
         return;
     case EV_ENDED:
@@ -283,6 +325,7 @@ static void relay_event_closing(struct relay *relay, const struct relay_input *i
     case EV_OPENED: /* overtaken by the close */
     case EV_OPEN_FAILED:
     case EV_CLIENT_ARRIVED:
+    case EV_PEER_CONNECTED:
     case EV_ENDED:
     case EV_CLOSE:
     case EV_DEADLINE:
@@ -323,6 +366,16 @@ void relay_client_arrived(struct relay *relay)
     relay_event(relay, &(struct relay_input){.type = EV_CLIENT_ARRIVED});
 }
 
+void relay_peer_connected(struct relay *relay)
+{
+    relay_event(relay, &(struct relay_input){.type = EV_PEER_CONNECTED});
+}
+
+const char *relay_forbids(const struct relay *relay, const struct ip_address *address)
+{
+    return order_destination_problem(relay->context, address);
+}
+
 void relay_ended(struct relay *relay, enum n2_reason reason)
 {
     relay_event(relay, &(struct relay_input){.type = EV_ENDED, .reason = reason});
@@ -351,6 +404,31 @@ void relay_notify(struct relay *relay, enum n2_event event, uint64_t value)
 static void deadline_passed(struct relay *relay)
 {
     relay_event(relay, &(struct relay_input){.type = EV_DEADLINE});
+}
+
+/* Whose client does the peer bring? */
+static bool relay_awaits_attach(const struct relay *relay)
+{
+    if (relay->state != RELAY_ST_WAITING || relay->attached) {
+        return false;
+    }
+    return relay->kind == N2_KIND_CONNECT || (relay->kind == N2_KIND_BIND && relay->peer_connected);
+}
+
+bool relay_attach(struct relay *relay, int fd, const uint8_t *early, size_t length)
+{
+    if (relay->state == RELAY_ST_CLOSING && relay->was_opened) {
+        close(fd); /* crossed by the RelayClosed that is under way */
+        relayd_metrics_add(relay->context->metrics, RELAYD_N2_UNKNOWN_RELAY, 1);
+        return true;
+    }
+    if (!relay_awaits_attach(relay)) {
+        close(fd);
+        return false;
+    }
+    relay->attached = true;
+    relay->plane->ops->attach(relay->plane, relay, fd, early, length);
+    return true;
 }
 
 void relay_close(struct relay *relay, enum n2_reason reason)
@@ -385,6 +463,23 @@ static void relay_start(struct relay *relay)
     }
 }
 
+/* Those that the floor lets through, in order. False when out of memory. */
+static bool relay_keep_candidates(struct relay *relay, const struct n2_open_relay *order)
+{
+    relay->candidates = calloc(order->destination_count, sizeof(relay->candidates[0]));
+    if (relay->candidates == NULL) {
+        return false;
+    }
+    for (size_t i = 0; i < order->destination_count; i++) {
+        const struct endpoint *destination = &order->destinations[i];
+        if (order_destination_problem(relay->context, &destination->address) == NULL) {
+            relay->candidates[relay->candidate_count++] = *destination;
+        }
+    }
+    relay->destination = relay->candidates[0]; /* there is one: the order was judged */
+    return true;
+}
+
 /* A relay in the table and with its peer, not started. NULL when out of memory. */
 static struct relay *relay_new(struct relay_context *context, struct relay_peer *peer,
                                uint64_t transaction, const struct n2_open_relay *order)
@@ -417,7 +512,8 @@ static struct relay *relay_new(struct relay_context *context, struct relay_peer 
             relay_deadline_start(context->loop, relay, order->deadline_ms, deadline_passed);
     }
     if (relay->user == NULL || relay->rule == NULL ||
-        (order->deadline_ms != 0 && relay->deadline == NULL)) {
+        (order->deadline_ms != 0 && relay->deadline == NULL) ||
+        (order->kind == N2_KIND_CONNECT && !relay_keep_candidates(relay, order))) {
         relay_remove(relay);
         return NULL;
     }

@@ -6,6 +6,10 @@
  *         │                   │                          │
  *         └──── failed ───────┴──── ended, closed ───────┴──▶ CLOSING ──plane closed──▶ (gone)
  *
+ * The client arrives by itself (TRANSPARENT, UDP ASSOCIATE: its first packet or its connection) or
+ * is handed over (CONNECT, BIND: AttachClient, which for BIND comes after the relay's peer has
+ * connected).
+ *
  * Everything that happens to a relay is an event for relay_event(); relay_set_state() alone
  * changes its state. Planes report by the relay_… upcalls below and never free a relay. For each
  * plane->ops->open there is exactly one plane->ops->close, and for that exactly one
@@ -45,10 +49,14 @@ struct relay {
     enum n2_kind kind;
     enum relay_state state;
 
-    struct endpoint source;      /* S; port 0 until learnt */
-    struct endpoint destination; /* DST */
-    struct endpoint bound;       /* BND as bound on this host; set before relay_opened() */
-    struct endpoint egress;      /* set by the plane before relay_opened() */
+    struct endpoint source; /* S; port 0 until learnt */
+    /* DST. CONNECT: the candidate that was reached, before that the first one. BIND: who is awaited
+     * (unspecified: anybody), then who has come. UDP ASSOCIATE: none. */
+    struct endpoint destination;
+    struct endpoint *candidates; /* of CONNECT, in order of preference, while OPENING; else NULL */
+    uint8_t candidate_count;
+    struct endpoint bound;  /* BND as bound on this host; set before relay_opened() */
+    struct endpoint egress; /* set by the plane before relay_opened() */
     struct ip_address bound_hint, egress_hint;
     bool learn_source_port;
     struct label *user, *rule;
@@ -63,6 +71,8 @@ struct relay {
     enum n2_reason reason;           /* valid in CLOSING */
     bool was_opened;                 /* RelayOpened has been sent: RelayClosed is owed */
     bool in_open;                    /* plane->ops->open is on the stack */
+    bool peer_connected;             /* BIND: RelayConnected has been sent */
+    bool attached;                   /* the client has been handed over */
 
     struct {
         uint64_t drops; /* of the last sweep */
@@ -82,18 +92,25 @@ const char *relay_state_name(enum relay_state state);
  * Each may be called from inside plane->ops->open or ->close, too. plane->ops->close is never
  * called from inside plane->ops->open: an upcall in there that ends the relay takes effect as soon
  * as open has returned. Outside of it relay_open_failed() and relay_ended() call
- * plane->ops->close before they return; relay_opened(), relay_client_arrived() and relay_notify()
- * never do.
+ * plane->ops->close before they return; relay_opened(), relay_client_arrived(),
+ * relay_peer_connected() and relay_notify() never do.
  */
 
-/* BND and egress are ready, relay->bound and relay->egress are set. */
+/* BND and egress are ready, relay->bound and relay->egress are set; for CONNECT relay->destination,
+ * too, and relay->candidates are of no more use to the plane. */
 void relay_opened(struct relay *relay);
 /* It cannot be opened. `text` is for the log and socksd, borrowed. */
 void relay_open_failed(struct relay *relay, enum n2_error error, const char *text);
 /* The first data, or the connection, of the client has arrived. relay->source is complete. */
 void relay_client_arrived(struct relay *relay);
+/* BIND, once, while the relay is WAITING: the peer has connected; relay->destination is it. The
+ * client may be attached from now on. */
+void relay_peer_connected(struct relay *relay);
 /* Something worth telling socksd, while the relay goes on. */
 void relay_notify(struct relay *relay, enum n2_event event, uint64_t value);
+/* May the relay exchange data with the address, as far as the deny floor goes? NULL: yes; otherwise
+ * why not (static text). For peers that nobody named in the order. */
+const char *relay_forbids(const struct relay *relay, const struct ip_address *address);
 /* The flow is over by itself; the relay will be closed. */
 void relay_ended(struct relay *relay, enum n2_reason reason);
 /*

@@ -15,7 +15,7 @@ static const struct transport transports[] = {
         /* Listener or client, trap, target. Pipes live on what is left; without one data is copied.
          */
         .fds_per_relay = 3,
-        .flow = &tcp_flow_ops,
+        .flows = {[N2_KIND_TRANSPARENT] = &tcp_flow_ops},
     },
     {
         .ptcl = PTCL_UDP,
@@ -23,7 +23,7 @@ static const struct transport transports[] = {
         .socket_protocol = IPPROTO_UDP,
         .stateful = false,
         .fds_per_relay = 3, /* towards the client, the sink of strangers, towards the target */
-        .flow = &udp_flow_ops,
+        .flows = {[N2_KIND_TRANSPARENT] = &udp_flow_ops},
     },
 };
 

@@ -16,6 +16,8 @@ struct flow_ops {
     void (*close)(struct socket_plane *plane, struct relay *relay, bool abort);
     void (*counters)(const struct relay *relay, struct n2_counters *out, uint64_t *idle_ms);
     uint64_t (*drops)(const struct relay *relay);
+    void (*attach)(struct socket_plane *plane, struct relay *relay, int fd, const uint8_t *early,
+                   size_t length); /* NULL where no client is handed over */
 };
 
 extern const struct flow_ops tcp_flow_ops;

@@ -36,37 +36,44 @@ enum n2_error socket_plane_error(int error)
     }
 }
 
+static const struct flow_ops *flow_of(const struct relay *relay)
+{
+    return relay->transport->flows[relay->kind];
+}
+
 static const char *socket_plane_refuses(const struct plane *plane, const struct relay *relay)
 {
     (void)plane;
-    if (relay->transport->flow == NULL)
-        return "the protocol has no sockets of its own";
-    if (relay->kind != N2_KIND_TRANSPARENT)
-        return "only TRANSPARENT relays are served";
-    return NULL;
+    return flow_of(relay) == NULL ? "sockets do not serve this kind for the protocol" : NULL;
 }
 
 static void socket_plane_open(struct plane *plane, struct relay *relay)
 {
-    relay->transport->flow->open(from_plane(plane), relay);
+    flow_of(relay)->open(from_plane(plane), relay);
 }
 
 static void socket_plane_close(struct plane *plane, struct relay *relay, bool abort)
 {
-    relay->transport->flow->close(from_plane(plane), relay, abort);
+    flow_of(relay)->close(from_plane(plane), relay, abort);
+}
+
+static void socket_plane_attach(struct plane *plane, struct relay *relay, int fd,
+                                const uint8_t *early, size_t length)
+{
+    flow_of(relay)->attach(from_plane(plane), relay, fd, early, length);
 }
 
 static void socket_plane_counters(const struct plane *plane, const struct relay *relay,
                                   struct n2_counters *out, uint64_t *idle_ms)
 {
     (void)plane;
-    relay->transport->flow->counters(relay, out, idle_ms);
+    flow_of(relay)->counters(relay, out, idle_ms);
 }
 
 static uint64_t socket_plane_drops(const struct plane *plane, const struct relay *relay)
 {
     (void)plane;
-    return relay->transport->flow->drops(relay);
+    return flow_of(relay)->drops(relay);
 }
 
 static void add_counter(struct admin_status *status, const char *name, uint64_t value)
@@ -146,6 +153,7 @@ static const struct plane_ops socket_plane_ops = {
     .open = socket_plane_open,
     .close = socket_plane_close,
     .counters = socket_plane_counters,
+    .attach = socket_plane_attach,
     .drops = socket_plane_drops,
     .status = socket_plane_status,
     .free = socket_plane_free,

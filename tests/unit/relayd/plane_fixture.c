@@ -38,6 +38,19 @@ void relay_client_arrived(struct relay *relay)
     ck_assert_uint_ne(relay->source.port, 0);
 }
 
+void relay_peer_connected(struct relay *relay)
+{
+    fake(relay)->peers++;
+    ck_assert_uint_ne(relay->destination.port, 0);
+}
+
+const char *relay_forbids(const struct relay *relay, const struct ip_address *address)
+{
+    const struct ip_address *forbidden = &((const struct fake_relay *)relay)->forbidden;
+
+    return ip_address_equal(address, forbidden) ? "forbidden by the test" : NULL;
+}
+
 void relay_notify(struct relay *relay, enum n2_event event, uint64_t value)
 {
     (void)value;

@@ -29,12 +29,13 @@ struct plane_fixture {
 struct fake_relay {
     struct relay relay; /* first: upcalls cast */
     bool in_open;
-    unsigned opened, failed, arrived, ended, closed;
+    unsigned opened, failed, arrived, peers, ended, closed;
     unsigned events[N2_EVENT_END];
     enum n2_error error;
     char text[N2_TEXT_MAX + 1];
     enum n2_reason reason;
     struct n2_counters final;
+    struct ip_address forbidden; /* what relay_forbids() says no to; IP_NONE: nothing */
 };
 
 /* The network, without privileges over it, the loop, and a plane that binds on PARTY_RELAY. Change
