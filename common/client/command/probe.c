@@ -208,12 +208,12 @@ static struct n1_request harmless_request(uint8_t command)
 static enum answer probe_commands(struct probe *probe)
 {
     enum answer answer = ANSWER_UNKNOWN;
-    for (uint8_t command = N1_CMD_CONNECT; command <= N1_CMD_TRANSPARENT; command++) {
+    for (unsigned command = N1_CMD_CONNECT; command <= N1_CMD_TRANSPARENT; command++) {
         int reply;
-        struct n1_request request = harmless_request(command);
+        struct n1_request request = harmless_request((uint8_t)command);
         request.ptcl = command == N1_CMD_TRANSPARENT ? PTCL_TCP : 0;
         answer = ask_request(probe, &request, N1_REP_COMMAND_NOT_SUPPORTED, &reply);
-        add_row(probe, "command", command, n1_command_name(command), answer, reply);
+        add_row(probe, "command", command, n1_command_name((uint8_t)command), answer, reply);
     }
     return answer; /* of TRANSPARENT */
 }
