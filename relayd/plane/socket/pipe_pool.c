@@ -6,6 +6,8 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "common/system/fd_budget.h"
+
 #define RETRY_AFTER_MS 100
 
 struct pipe_pool {
@@ -59,7 +61,8 @@ static int open_pipe(struct pipe_pool *pool, struct pipe_ends *out)
     pool->open++;
     if (out->size < pool->size)
         pool->shrunk++;
-    if (out->size < pool->size && out->size < PIPE_SIZE_MIN) {
+    /* Without a pipe data is copied; without the reserve the daemon is deaf. */
+    if ((out->size < pool->size && out->size < PIPE_SIZE_MIN) || !fd_budget_allows(out->write_fd)) {
         close_pipe(pool, out);
         return -ENOSPC;
     }

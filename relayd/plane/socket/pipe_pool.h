@@ -29,9 +29,10 @@ struct pipe_pool_figures {
 
 /* `size`: octets each pipe is to hold. Returns 0 or -ENOMEM. */
 int pipe_pool_new(struct pipe_pool **out, size_t size);
-/* Returns 0, -EMFILE or -ENFILE (no descriptor), -ENOSPC (PIPE_POOL_OPEN_MAX, or only pipes below
- * PIPE_SIZE_MIN are to be had). After a refusal the next attempts are answered -ENOSPC without
- * asking the kernel until a pipe has come back or some time of `now_ms` has passed. */
+/* Returns 0, -EMFILE or -ENFILE (no descriptor), -ENOSPC (PIPE_POOL_OPEN_MAX, only pipes below
+ * PIPE_SIZE_MIN are to be had, or the descriptors left are the reserve of
+ * common/system/fd_budget.h). After a refusal the next attempts are answered -ENOSPC without asking
+ * the kernel until a pipe has come back or some time of `now_ms` has passed. */
 int pipe_pool_take(struct pipe_pool *pool, uint64_t now_ms, struct pipe_ends *out);
 /* Gives an empty pipe back. */
 void pipe_pool_give(struct pipe_pool *pool, const struct pipe_ends *pipe);

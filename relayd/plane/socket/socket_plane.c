@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "common/log/log.h"
 #include "relayd/plane/socket/flow.h"
 
 static struct socket_plane *from_plane(struct plane *plane)
@@ -39,6 +40,22 @@ enum n2_error socket_plane_error(int error)
 static const struct flow_ops *flow_of(const struct relay *relay)
 {
     return relay->transport->flows[relay->kind];
+}
+
+void socket_plane_log_error(const struct relay *relay, const char *what, int error)
+{
+    static struct log_limit errors = LOG_LIMIT_INIT(100, 1000);
+
+    LOG_LIMITED(&errors, LOG_LEVEL_WARNING, "relay-socket-error", LOG_U("relay", relay->id),
+                LOG_S("what", what), LOG_E("destination", &relay->destination), LOG_ERRNO(error));
+}
+
+void socket_plane_disable_gso(struct socket_plane *plane, int error)
+{
+    if (plane->gso_disabled)
+        return;
+    plane->gso_disabled = true;
+    LOG(LOG_LEVEL_NOTICE, "udp-segmentation-disabled", LOG_ERRNO(error));
 }
 
 static const char *socket_plane_refuses(const struct plane *plane, const struct relay *relay)
@@ -186,7 +203,8 @@ int socket_plane_new(struct plane **out, uv_loop_t *loop, const struct relayd_co
     plane->loop = loop;
     plane->config = config;
     plane->endpoints = endpoints;
-    plane->gso_disabled = kernel_mangles_gso();
+    if (kernel_mangles_gso())
+        socket_plane_disable_gso(plane, EOPNOTSUPP);
     signal(SIGPIPE, SIG_IGN);
     *out = &plane->base;
     return 0;

@@ -29,6 +29,13 @@ struct socket_plane {
 int socket_plane_new(struct plane **out, uv_loop_t *loop, const struct relayd_config *config,
                      struct endpoints *endpoints);
 
+/* Tells the log (event "relay-socket-error", rate-limited) why a relay will end with
+ * N2_REASON_ERROR. `error`: errno, either sign. */
+void socket_plane_log_error(const struct relay *relay, const char *what, int error);
+
+/* UDP_SEGMENT is not used any more, and the log says so. */
+void socket_plane_disable_gso(struct socket_plane *plane, int error);
+
 /* The errno of an opening as N2 tells it. */
 enum n2_error socket_plane_error(int error);
 

@@ -12,8 +12,8 @@
 int sockets_new(struct socket_plane *plane, const struct ip_address *address, int type,
                 int protocol);
 
-/* Makes the first socket of BND, on `address`: filtered, bound, ready. -EADDRINUSE and -EACCES: try
- * another. Returns the descriptor or -errno. */
+/* Makes the first socket of BND and binds it, so that no stranger is answered. -EADDRINUSE and
+ * -EACCES: try another. Returns the descriptor or -errno. */
 typedef int bound_socket_fn(struct socket_plane *plane, const struct relay *relay,
                             const struct endpoint *bound);
 

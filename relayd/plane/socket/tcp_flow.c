@@ -343,10 +343,12 @@ static void connection_failed(struct tcp_flow *flow, const struct watched_socket
 
     if (socket == &flow->target)
         relay_notify(flow->relay, reset ? N2_EVENT_TARGET_RST : N2_EVENT_TARGET_UNREACHABLE, 0);
-    if (!reset)
-        end(flow, N2_REASON_ERROR);
-    else
+    if (reset) {
         end(flow, socket == &flow->target ? N2_REASON_TARGET_RESET : N2_REASON_CLIENT_RESET);
+        return;
+    }
+    socket_plane_log_error(flow->relay, socket == &flow->target ? "target" : "client", error);
+    end(flow, N2_REASON_ERROR);
 }
 
 /* Returns false when that ended the flow. */
@@ -516,7 +518,9 @@ static void on_listener(uv_poll_t *poll, int status, int events)
     /* Others of S, where its port is learnt, may wait in the queue: they are reset. */
     watched_socket_close(&flow->listener, false, on_closed);
     set_options(fd);
-    if (watched_socket_open(&flow->client, flow->plane->loop, fd, flow) < 0) {
+    const int rc = watched_socket_open(&flow->client, flow->plane->loop, fd, flow);
+    if (rc < 0) {
+        socket_plane_log_error(relay, "client", rc);
         end(flow, N2_REASON_ERROR);
         return;
     }

@@ -270,7 +270,7 @@ static bool run_failed(struct socket_plane *plane, int fd, struct udp_direction 
     if (is_out_of_buffers(error))
         return false;
     if (run->segments > 1 && error == -EIO)
-        plane->gso_disabled = true; /* no checksum offload on the way out */
+        socket_plane_disable_gso(plane, error); /* no checksum offload on the way out */
     else if (run->segments > 1 && (error == -EINVAL || error == -EMSGSIZE))
         direction->gso_refused =
             run->size; /* more than the path's MTU, which one datagram may be */

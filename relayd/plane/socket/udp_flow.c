@@ -379,7 +379,11 @@ static void on_sink(uv_poll_t *poll, int status, int events)
     flow->relay->source.port = from.port;
     /* The sink goes on taking them until the data socket is there, so that none is lost between the
      * two. */
-    if (connect_data(flow) < 0 || stranger_filter_drop_all(flow->sink.fd) < 0) {
+    int rc = connect_data(flow);
+    if (rc == 0)
+        rc = stranger_filter_drop_all(flow->sink.fd);
+    if (rc < 0) {
+        socket_plane_log_error(flow->relay, "client", rc);
         end(flow, N2_REASON_ERROR);
         return;
     }

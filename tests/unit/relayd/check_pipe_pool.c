@@ -7,6 +7,7 @@
 #include <sys/resource.h>
 #include <unistd.h>
 
+#include "common/system/fd_budget.h"
 #include "relayd/plane/socket/pipe_pool.h"
 #include "tests/unit/relayd/private_network.h"
 
@@ -116,6 +117,31 @@ START_TEST(test_out_of_descriptors)
 }
 END_TEST
 
+/* The last descriptors are not for pipes. */
+START_TEST(test_reserve)
+{
+    struct pipe_pool *pool = make(PIPE_SIZE_MIN);
+    struct pipe_ends pipes[FD_RESERVE], more;
+    struct rlimit limit;
+    unsigned count = 0;
+
+    ck_assert_int_eq(getrlimit(RLIMIT_NOFILE, &limit), 0);
+    limit.rlim_cur = FD_RESERVE + 40;
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    while (count < FD_RESERVE && pipe_pool_take(pool, 0, &pipes[count]) == 0) {
+        ck_assert_int_lt(pipes[count].write_fd, 40);
+        count++;
+    }
+    ck_assert_uint_gt(count, 10);
+    ck_assert_uint_lt(count, 20);
+    ck_assert_int_eq(pipe_pool_take(pool, 1000, &more), -ENOSPC);
+    ck_assert_uint_eq(figures(pool).open, count);
+    while (count != 0)
+        pipe_pool_discard(pool, &pipes[--count]);
+    pipe_pool_free(pool);
+}
+END_TEST
+
 /* An ordinary user gets full pipes up to fs.pipe-user-pages-soft, then smaller ones, then useless
  * ones. */
 START_TEST(test_shrunken_pipes)
@@ -158,6 +184,7 @@ int main(void)
     tcase_add_test(tests, test_idle_ones_are_bounded);
     tcase_add_test(tests, test_open_ones_are_bounded);
     tcase_add_test(tests, test_out_of_descriptors);
+    tcase_add_test(tests, test_reserve);
     if (geteuid() == 0)
         tcase_add_test(tests, test_shrunken_pipes);
     suite_add_tcase(suite, tests);
