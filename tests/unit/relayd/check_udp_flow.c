@@ -14,7 +14,7 @@
 #include <unistd.h>
 
 #include "proto/ptcl.h"
-#include "relayd/plane/socket/udp_batch.h"
+#include "relayd/plane/socket/udp_runs.h"
 #include "tests/unit/relayd/plane_fixture.h"
 
 #define SEGMENT_OPTION 103 /* UDP_SEGMENT, which older headers lack */
