@@ -230,11 +230,19 @@ const struct n2_message *fake_peer_last(const struct fake_peer *peer)
 
 /* ---- the whole ------------------------------------------------------------------------------ */
 
+static void on_tick(uv_timer_t *timer)
+{
+    (void)timer;
+}
+
 void fake_setup(struct fake *fake, uint32_t max)
 {
     *fake = (struct fake){0};
     log_setup("check", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
     ck_assert_int_eq(uv_loop_init(&fake->loop), 0);
+    uv_timer_init(&fake->loop, &fake->tick);
+    uv_timer_start(&fake->tick, on_tick, 5, 5);
+    uv_unref((uv_handle_t *)&fake->tick);
     relayd_metrics_init(&fake->metrics);
     fake_plane_init(&fake->plane);
     planes_add(&fake->planes, &fake->plane.plane);
@@ -272,6 +280,7 @@ void fake_teardown(struct fake *fake)
         ck_assert_msg(row->type != METRIC_GAUGE || row->value == 0, "%s is %llu at the end",
                       row->name, (unsigned long long)row->value);
     }
+    uv_close((uv_handle_t *)&fake->tick, NULL);
     uv_run(&fake->loop, UV_RUN_DEFAULT);
     ck_assert_int_eq(uv_loop_close(&fake->loop), 0);
     relay_table_free(fake->context.table);

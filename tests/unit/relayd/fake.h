@@ -46,6 +46,7 @@ struct fake_peer {
 
 struct fake {
     uv_loop_t loop;
+    uv_timer_t tick; /* so that a turn of the loop always ends */
     struct relayd_metrics metrics;
     struct deny_floor floor;
     struct planes planes;

@@ -22,6 +22,7 @@
 
 static uv_loop_t loop;
 static uv_timer_t patience;
+static uint64_t patience_ms; /* loop time */
 static bool out_of_patience;
 static struct counters counters;
 static struct listeners *listeners;
@@ -34,14 +35,15 @@ static size_t accepted_count;
 static void on_patience(uv_timer_t *timer)
 {
     (void)timer;
-    out_of_patience = true;
+    out_of_patience = uv_now(&loop) >= patience_ms;
 }
 
 #define WAIT_FOR(condition)                                                                        \
     do {                                                                                           \
         out_of_patience = false;                                                                   \
         uv_update_time(&loop);                                                                     \
-        uv_timer_start(&patience, on_patience, 10000, 0);                                          \
+        patience_ms = uv_now(&loop) + 10000;                                                       \
+        uv_timer_start(&patience, on_patience, 10, 10);                                            \
         while (!(condition)) {                                                                     \
             ck_assert_msg(!out_of_patience, "waited in vain for %s", #condition);                  \
             uv_run(&loop, UV_RUN_ONCE);                                                            \
