@@ -131,7 +131,8 @@ static size_t scan_table(pid_t pid, const char *table, const uint64_t *inodes, s
                 (struct proc_socket){.protocol = table[0] == 't' ? IPPROTO_TCP : IPPROTO_UDP,
                                      .local = parse_hex(local),
                                      .remote = parse_hex(remote),
-                                     .state = state};
+                                     .state = state,
+                                     .inode = inode};
         }
         count++;
     }
@@ -151,6 +152,20 @@ size_t proc_sockets(pid_t pid, struct proc_socket *out, size_t max)
     }
     free(inodes);
     return count;
+}
+
+bool proc_holds(pid_t pid, const struct proc_socket *sockets, size_t count)
+{
+    uint64_t *inodes = calloc(INODES_MAX, sizeof(*inodes));
+    ck_assert_ptr_nonnull(inodes);
+    const size_t inode_count = socket_inodes(pid, inodes);
+    bool found = false;
+    for (size_t i = 0; i < count; i++) {
+        found = found || bsearch(&sockets[i].inode, inodes, inode_count, sizeof(inodes[0]),
+                                 compare_inodes) != NULL;
+    }
+    free(inodes);
+    return found;
 }
 
 static bool is(const struct endpoint *wanted, const struct endpoint *got)

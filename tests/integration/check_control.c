@@ -102,10 +102,30 @@ static pid_t holder(const struct association *association)
     return child;
 }
 
+/* The relay's own among relayd's sockets; returns their number. */
+static size_t relay_sockets(const struct association *association, struct proc_socket *out)
+{
+    struct proc_socket all[SOCKETS_MAX];
+    const size_t total = proc_sockets(relayd_of(association->ptcl), all, SOCKETS_MAX);
+    size_t count = 0;
+    ck_assert_uint_le(total, SOCKETS_MAX);
+    for (size_t i = 0; i < total; i++) {
+        if (same_endpoint(all[i].local, association->bound) ||
+            same_endpoint(all[i].remote, association->destination)) {
+            out[count++] = all[i];
+        }
+    }
+    return count;
+}
+
 /* Ends the control connection in one of the ways; returns how long the sockets lived on. */
 static int64_t end_in_us(struct association *association, enum way way)
 {
+    struct proc_socket sockets[SOCKETS_MAX];
+    const size_t count = relay_sockets(association, sockets);
+    const pid_t relayd = relayd_of(association->ptcl);
     pid_t child = 0;
+    ck_assert_uint_eq(count, 3); /* BND's own, the client's, the target's */
     if (way == BY_DEATH) {
         child = holder(association);
         association_close(association);
@@ -121,8 +141,9 @@ static int64_t end_in_us(struct association *association, enum way way)
         close(association->control);
         association->control = -1;
     }
-    WAIT_UNTIL(!has_sockets(association), PATIENCE_MS);
+    WAIT_UNTIL(!proc_holds(relayd, sockets, count), PATIENCE_MS);
     const int64_t took = now_us() - begun;
+    ck_assert(!has_sockets(association));
     if (child != 0) {
         waitpid(child, NULL, 0);
     }
