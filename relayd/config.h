@@ -32,7 +32,7 @@ struct relayd_config {
         struct config_list ports;     /* empty: the kernel's ephemeral ports */
     } egress;
     struct {
-        uint64_t connect_timeout_ms, accept_timeout_ms, fin_timeout_ms;
+        uint64_t connect_timeout_ms, accept_timeout_ms, bind_timeout_ms, fin_timeout_ms;
         uint64_t pipe_size; /* octets, of an active stream's pipe */
     } tcp;
     struct {

@@ -52,7 +52,8 @@ static bool list_contains(const struct config_list *list, const struct ip_addres
 struct search {
     const struct ip_address *wanted; /* NULL: the first one fit for everybody */
     uint8_t family;
-    bool loopback; /* the first one on loopback instead */
+    const struct ip_address *but; /* not this one; NULL: any */
+    bool loopback;                /* the first one on loopback instead */
     bool found;
     struct ip_address result;
 };
@@ -61,7 +62,7 @@ static void search_each(const struct ip_address *address, bool loopback, void *u
 {
     struct search *search = user;
 
-    if (search->found)
+    if (search->found || (search->but != NULL && ip_address_equal(address, search->but)))
         return;
     if (search->wanted != NULL)
         search->found = ip_address_equal(address, search->wanted);
@@ -176,6 +177,41 @@ int endpoints_choose_egress(const struct endpoints *endpoints, const struct ip_a
     if (configured->count != 0)
         return -EADDRNOTAVAIL;
     memset(out, 0, sizeof(*out));
+    return 0;
+}
+
+/* Among the addresses for BND. */
+static bool bound_search(const struct endpoints *endpoints, struct search *search)
+{
+    const struct config_list *configured = &endpoints->config->bind.addresses;
+    const struct ip_address *items = configured->items;
+
+    if (configured->count == 0)
+        return host_search(endpoints, search);
+    for (size_t i = 0; i < configured->count; i++)
+        search_each(&items[i], false, search);
+    return search->found;
+}
+
+int endpoints_choose_for_peer(const struct endpoints *endpoints, const struct ip_address *peer,
+                              const struct ip_address *client, const struct ip_address *hint,
+                              const struct ip_address *egress_hint, struct ip_address *out)
+{
+    struct search elsewhere = {.family = peer->family, .but = hint};
+    struct search anywhere = {.family = peer->family};
+    struct search loopback = {.family = peer->family, .loopback = true};
+    const int rc = endpoints_choose_egress(endpoints, peer, egress_hint, out);
+
+    if (rc < 0 || out->family != IP_NONE || !ip_address_is_unspecified(peer))
+        return rc;
+    if (bound_search(endpoints, &elsewhere))
+        *out = elsewhere.result;
+    else if (bound_search(endpoints, &anywhere))
+        *out = anywhere.result;
+    else if (is_loopback(client) && bound_search(endpoints, &loopback))
+        *out = loopback.result;
+    else
+        return -EADDRNOTAVAIL;
     return 0;
 }
 

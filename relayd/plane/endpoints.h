@@ -40,6 +40,17 @@ int endpoints_choose_bound(const struct endpoints *endpoints, const struct ip_ad
 int endpoints_choose_egress(const struct endpoints *endpoints, const struct ip_address *destination,
                             const struct ip_address *hint, struct ip_address *out);
 
+/*
+ * The address on which the peer of a BIND can reach us: that from which we would dial it
+ * (endpoints_choose_egress(); IP_NONE in *out: the kernel's choice). For any peer, 0.0.0.0 or ::,
+ * it is the configured egress address of the family, else one for BND, preferably not that on which
+ * `client` reached us (`hint`), and on loopback only where the client is. Returns 0 or
+ * -EADDRNOTAVAIL.
+ */
+int endpoints_choose_for_peer(const struct endpoints *endpoints, const struct ip_address *peer,
+                              const struct ip_address *client, const struct ip_address *hint,
+                              const struct ip_address *egress_hint, struct ip_address *out);
+
 /* Draws a free BND port on the address. Returns it, or 0 when the pool is empty. */
 uint16_t endpoints_draw_port(struct endpoints *endpoints, const struct ip_address *address);
 /* Gives it back. */

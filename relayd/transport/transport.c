@@ -12,10 +12,13 @@ static const struct transport transports[] = {
         .socket_type = SOCK_STREAM,
         .socket_protocol = IPPROTO_TCP,
         .stateful = true,
-        /* Listener or client, trap, target. Pipes live on what is left; without one data is copied.
-         */
+        /* Listener or client, trap, target. Pipes live on what is left, without one data is copied;
+         * and so do further attempts to dial. */
         .fds_per_relay = 3,
-        .flows = {[N2_KIND_TRANSPARENT] = &tcp_flow_ops},
+        .flows =
+            {
+                [N2_KIND_TRANSPARENT] = &tcp_transparent_flow_ops,
+            },
     },
     {
         .ptcl = PTCL_UDP,

@@ -20,7 +20,9 @@ struct flow_ops {
                    size_t length); /* NULL where no client is handed over */
 };
 
-extern const struct flow_ops tcp_flow_ops;
+extern const struct flow_ops tcp_transparent_flow_ops;
+extern const struct flow_ops tcp_connect_flow_ops;
+extern const struct flow_ops tcp_bind_flow_ops;
 extern const struct flow_ops udp_flow_ops;
 
 #endif

@@ -144,6 +144,7 @@ static void socket_plane_status(const struct plane *plane, struct admin_status *
     add_counter(out, "pipes_shrunk", pipes.shrunk);
     add_counter(out, "pipes_refused", pipes.refused);
     add_counter(out, "tcp_copies", socket_plane->tcp_copies);
+    add_counter(out, "clients_refused", socket_plane->clients_refused);
     add_counter(out, "udp_gso_disabled", socket_plane->gso_disabled);
     add_counter(out, "udp_send_drops", socket_plane->udp_send_drops);
     endpoints_each_pool(socket_plane->endpoints, report_pool, &report);

@@ -20,8 +20,9 @@ struct socket_plane {
     uint32_t flows;    /* open ones */
     bool gso_disabled; /* sticky: the kernel has refused UDP_SEGMENT with EIO, or is known to mangle
                           it */
-    uint64_t tcp_copies;     /* times that octets were copied for want of a pipe */
-    uint64_t udp_send_drops; /* datagrams that a full send buffer or the kernel refused */
+    uint64_t tcp_copies;      /* times that octets were copied for want of a pipe */
+    uint64_t clients_refused; /* descriptors that were no connection of the relay's client */
+    uint64_t udp_send_drops;  /* datagrams that a full send buffer or the kernel refused */
 };
 
 /* Everything is borrowed and has to outlive the plane. Returns 0 or -errno. SIGPIPE is ignored from

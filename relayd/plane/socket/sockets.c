@@ -49,13 +49,10 @@ int sockets_new(struct socket_plane *plane, const struct ip_address *address, in
     return fd;
 }
 
-int sockets_open_bound(struct socket_plane *plane, const struct relay *relay, bound_socket_fn *make,
-                       struct endpoint *bound)
+int sockets_open_bound_on(struct socket_plane *plane, const struct relay *relay,
+                          bound_socket_fn *make, struct endpoint *bound)
 {
-    int rc = endpoints_choose_bound(plane->endpoints, &relay->source.address, &relay->bound_hint,
-                                    &bound->address);
-
-    for (unsigned tries = 0; rc >= 0 && tries < ENDPOINTS_BIND_TRIES; tries++) {
+    for (unsigned tries = 0; tries < ENDPOINTS_BIND_TRIES; tries++) {
         bound->port = endpoints_draw_port(plane->endpoints, &bound->address);
         if (bound->port == 0)
             return -EADDRNOTAVAIL;
@@ -66,8 +63,17 @@ int sockets_open_bound(struct socket_plane *plane, const struct relay *relay, bo
         if (fd != -EADDRINUSE && fd != -EACCES)
             return fd;
     }
+    return -EADDRNOTAVAIL;
+}
+
+int sockets_open_bound(struct socket_plane *plane, const struct relay *relay, bound_socket_fn *make,
+                       struct endpoint *bound)
+{
+    const int rc = endpoints_choose_bound(plane->endpoints, &relay->source.address,
+                                          &relay->bound_hint, &bound->address);
+
     bound->port = 0;
-    return rc < 0 ? rc : -EADDRNOTAVAIL;
+    return rc < 0 ? rc : sockets_open_bound_on(plane, relay, make, bound);
 }
 
 void sockets_return_bound(struct socket_plane *plane, struct endpoint *bound)
@@ -90,10 +96,11 @@ static int bind_egress(int fd, const struct endpoint *egress)
 }
 
 /* Returns 0, 1 for "in progress", or -errno. */
-static int dial(int fd, const struct relay *relay, const struct endpoint *egress)
+static int dial(int fd, const struct relay *relay, const struct endpoint *destination,
+                const struct endpoint *egress)
 {
     struct sockaddr_storage address;
-    const socklen_t length = endpoint_to_sockaddr(&relay->destination, &address);
+    const socklen_t length = endpoint_to_sockaddr(destination, &address);
     int rc = 0;
 
     /* A stream's egress port may serve several destinations, and BND may be bound beside it. */
@@ -118,24 +125,24 @@ static struct ip_address any_address(uint8_t family)
  * serve several destinations. With nine of ten in use one relay of a thousand finds none. */
 #define EGRESS_TRIES 64
 
-int sockets_open_egress(struct socket_plane *plane, const struct relay *relay, bool *in_progress)
+int sockets_open_egress(struct socket_plane *plane, const struct relay *relay,
+                        const struct endpoint *destination, bool *in_progress)
 {
     struct endpoint egress = {.port = 0};
-    int rc = endpoints_choose_egress(plane->endpoints, &relay->destination.address,
-                                     &relay->egress_hint, &egress.address);
+    int rc = endpoints_choose_egress(plane->endpoints, &destination->address, &relay->egress_hint,
+                                     &egress.address);
 
     if (rc < 0)
         return rc;
-    for (unsigned tries = 0; tries < ENDPOINTS_BIND_TRIES; tries++) {
-        const int fd =
-            sockets_new(plane, &relay->destination.address, relay->transport->socket_type,
-                        relay->transport->socket_protocol);
+    for (unsigned tries = 0; tries < EGRESS_TRIES; tries++) {
+        const int fd = sockets_new(plane, &destination->address, relay->transport->socket_type,
+                                   relay->transport->socket_protocol);
         if (fd < 0)
             return fd;
         egress.port = endpoints_random_egress_port(plane->endpoints);
         if (egress.port != 0 && egress.address.family == IP_NONE)
-            egress.address = any_address(relay->destination.address.family);
-        rc = dial(fd, relay, &egress);
+            egress.address = any_address(destination->address.family);
+        rc = dial(fd, relay, destination, &egress);
         if (rc >= 0) {
             *in_progress = rc != 0;
             return fd;
@@ -146,5 +153,26 @@ int sockets_open_egress(struct socket_plane *plane, const struct relay *relay, b
         if (egress.port == 0 || (rc != -EADDRINUSE && rc != -EADDRNOTAVAIL && rc != -EACCES))
             break;
     }
+    return rc;
+}
+
+int sockets_route_source(struct socket_plane *plane, const struct ip_address *destination,
+                         struct ip_address *out)
+{
+    /* connect() of a datagram socket looks the route up and does nothing else; any port will do. */
+    const struct endpoint to = {.address = *destination, .port = 9};
+    struct sockaddr_storage address;
+    const socklen_t length = endpoint_to_sockaddr(&to, &address);
+    const int fd = sockets_new(plane, destination, SOCK_DGRAM, 0);
+    struct endpoint name;
+
+    if (fd < 0)
+        return fd;
+    int rc = connect(fd, (struct sockaddr *)&address, length) < 0 ? -errno : 0;
+    if (rc == 0)
+        rc = endpoint_local(fd, &name);
+    close(fd);
+    if (rc == 0)
+        *out = name.address;
     return rc;
 }

@@ -17,18 +17,28 @@ int sockets_new(struct socket_plane *plane, const struct ip_address *address, in
 typedef int bound_socket_fn(struct socket_plane *plane, const struct relay *relay,
                             const struct endpoint *bound);
 
-/* Chooses BND's address and draws ports until `make` succeeds. Fills *bound; the port is the
- * caller's, to be given back with sockets_return_bound(). Returns the descriptor or -errno
- * (-EADDRNOTAVAIL: no address or no port to be had). */
+/* Draws ports on bound->address until `make` succeeds. Sets bound->port, which is the caller's, to
+ * be given back with sockets_return_bound(). Returns the descriptor or -errno (-EADDRNOTAVAIL: no
+ * port to be had). */
+int sockets_open_bound_on(struct socket_plane *plane, const struct relay *relay,
+                          bound_socket_fn *make, struct endpoint *bound);
+/* The same on an address that the relay's client can reach, which is filled in, too
+ * (-EADDRNOTAVAIL: there is none). */
 int sockets_open_bound(struct socket_plane *plane, const struct relay *relay, bound_socket_fn *make,
                        struct endpoint *bound);
 /* Idempotent: clears the port. */
 void sockets_return_bound(struct socket_plane *plane, struct endpoint *bound);
 
-/* A socket that dials relay->destination from the egress address: bound where that is asked for,
+/* A socket that dials `destination` from the relay's egress address: bound where that is asked for,
  * connect() called. *in_progress says whether it is still under way (TCP). Returns the descriptor
  * or -errno. */
-int sockets_open_egress(struct socket_plane *plane, const struct relay *relay, bool *in_progress);
+int sockets_open_egress(struct socket_plane *plane, const struct relay *relay,
+                        const struct endpoint *destination, bool *in_progress);
+
+/* The address from which the kernel would send to `destination`. No packet leaves. Returns 0 or
+ * -errno. */
+int sockets_route_source(struct socket_plane *plane, const struct ip_address *destination,
+                         struct ip_address *out);
 
 /* The pending error of a socket, cleared by reading it: 0 or -errno. */
 int sockets_take_error(int fd);

@@ -1,15 +1,31 @@
 #include "relayd/plane/socket/tcp_listener.h"
 
 #include <errno.h>
+#include <stddef.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/net/sockaddr.h"
-#include "relayd/plane/socket/stranger_filter.h"
 
 /* One connection is all there will be; the rest is for the moment before the listener closes, when
- * any port of S may still come. */
+ * any port of the expected address, or anybody, may still come. */
 #define LISTEN_BACKLOG 4
+
+static void on_listener(uv_poll_t *poll, int status, int events);
+
+/* ---- opening -----------------------------------------------------------------------------------
+ */
+
+void tcp_listener_init(struct tcp_listener *listener, struct socket_plane *plane,
+                       struct relay *relay)
+{
+    memset(listener, 0, sizeof(*listener));
+    listener->plane = plane;
+    listener->relay = relay;
+    listener->trap = -1;
+    watched_socket_init(&listener->socket);
+}
 
 /* A stream socket that is bound. Connections of earlier relays in TIME_WAIT do not keep the port
  * from us (SO_REUSEADDR); a listener of anybody does. */
@@ -24,8 +40,9 @@ static int bind_stream(int fd, const struct endpoint *bound)
     return bind(fd, (struct sockaddr *)&address, length) < 0 ? -errno : 0;
 }
 
-int tcp_listener_make(struct socket_plane *plane, const struct relay *relay,
-                      const struct endpoint *bound)
+/* A bound_socket_fn (sockets.h): holds the port and does not listen yet. bind() without
+ * SO_REUSEPORT arbitrates: another relayd cannot get into the group by chance. */
+static int make(struct socket_plane *plane, const struct relay *relay, const struct endpoint *bound)
 {
     const int fd =
         sockets_new(plane, &bound->address, SOCK_STREAM, relay->transport->socket_protocol);
@@ -38,79 +55,159 @@ int tcp_listener_make(struct socket_plane *plane, const struct relay *relay,
 
 /* The program counts the sockets of the group in the order in which they listen: trap 0, listener
  * 1. While there is no 1 everything goes to the trap, so no stranger is ever answered. */
-static int listen_both(const struct relay *relay, int trap, int listener,
-                       const struct endpoint *bound)
+static int listen_beside(const struct tcp_listener *listener, int trap)
 {
-    int rc = sockets_set(listener, SOL_SOCKET, SO_REUSEPORT, 1);
+    const int fd = listener->socket.fd;
+    int rc = sockets_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 
     if (rc == 0)
         rc = sockets_set(trap, SOL_SOCKET, SO_REUSEPORT, 1);
     if (rc == 0)
-        rc = stranger_filter_trap(trap, &bound->address);
+        rc = stranger_filter_trap(trap, &listener->bound.address);
     if (rc == 0)
-        rc = stranger_filter_sort(trap, &relay->source);
+        rc = stranger_filter_sort(trap, &listener->expected);
     if (rc == 0)
-        rc = bind_stream(trap, bound);
-    if (rc == 0 && (listen(trap, 1) < 0 || listen(listener, LISTEN_BACKLOG) < 0))
+        rc = bind_stream(trap, &listener->bound);
+    if (rc == 0 && (listen(trap, 1) < 0 || listen(fd, LISTEN_BACKLOG) < 0))
         rc = -errno;
     return rc;
 }
 
-int tcp_listener_open(struct socket_plane *plane, const struct relay *relay, int listener,
-                      const struct endpoint *bound)
+static bool expects_anybody(const struct tcp_listener *listener)
 {
-    const int trap =
-        sockets_new(plane, &bound->address, SOCK_STREAM, relay->transport->socket_protocol);
-    const int rc = trap < 0 ? trap : listen_both(relay, trap, listener, bound);
+    return ip_address_is_unspecified(&listener->expected.address);
+}
 
-    if (trap >= 0 && rc < 0)
+static int start_listening(struct tcp_listener *listener)
+{
+    if (expects_anybody(listener))
+        return listen(listener->socket.fd, LISTEN_BACKLOG) < 0 ? -errno : 0;
+    const int trap = sockets_new(listener->plane, &listener->bound.address, SOCK_STREAM,
+                                 listener->relay->transport->socket_protocol);
+    const int rc = trap < 0 ? trap : listen_beside(listener, trap);
+
+    if (rc == 0)
+        listener->trap = trap;
+    else if (trap >= 0)
         close(trap);
-    return rc < 0 ? rc : trap;
+    return rc;
 }
 
-static bool is_source(const struct relay *relay, const struct endpoint *peer)
+int tcp_listener_open(struct tcp_listener *listener, const struct endpoint *expected,
+                      tcp_listener_cb *came, void *owner, uv_close_cb closed)
 {
-    struct endpoint source = relay->source;
+    struct socket_plane *plane = listener->plane;
+    struct endpoint *bound = &listener->bound;
+    const int fd = bound->address.family == IP_NONE
+                       ? sockets_open_bound(plane, listener->relay, make, bound)
+                       : sockets_open_bound_on(plane, listener->relay, make, bound);
 
-    if (source.port == 0 && relay->learn_source_port)
-        source.port = peer->port;
-    /* A scope that nobody named is that of the link the packet came from. */
-    if (source.address.scope_id == 0)
-        source.address.scope_id = peer->address.scope_id;
-    return endpoint_equal(&source, peer);
+    if (fd < 0)
+        return fd;
+    listener->expected = *expected;
+    listener->came = came;
+    listener->closed = closed;
+    const int rc = watched_socket_open(&listener->socket, plane->loop, fd, owner);
+    return rc < 0 ? rc : start_listening(listener);
 }
 
-static int accept_one(struct socket_plane *plane, int listener, struct sockaddr_storage *address)
+/* ---- whoever comes -----------------------------------------------------------------------------
+ */
+
+static bool is_expected(const struct tcp_listener *listener, const struct endpoint *peer)
+{
+    struct endpoint expected = listener->expected;
+
+    if (expects_anybody(listener))
+        return relay_forbids(listener->relay, &peer->address) == NULL;
+    if (expected.port == 0)
+        expected.port = peer->port;
+    /* A scope that nobody named is that of the link the packet came from. */
+    if (expected.address.scope_id == 0)
+        expected.address.scope_id = peer->address.scope_id;
+    return endpoint_equal(&expected, peer);
+}
+
+static int accept_one(struct socket_plane *plane, int fd, struct sockaddr_storage *address)
 {
     const int flags = SOCK_CLOEXEC | SOCK_NONBLOCK;
     socklen_t length = sizeof(*address);
-    int fd = accept4(listener, (struct sockaddr *)address, &length, flags);
+    int accepted = accept4(fd, (struct sockaddr *)address, &length, flags);
 
-    if (fd < 0 && (errno == EMFILE || errno == ENFILE) && pipe_pool_trim(plane->pipes) != 0) {
+    if (accepted < 0 && (errno == EMFILE || errno == ENFILE) && pipe_pool_trim(plane->pipes) != 0) {
         length = sizeof(*address);
-        fd = accept4(listener, (struct sockaddr *)address, &length, flags);
+        accepted = accept4(fd, (struct sockaddr *)address, &length, flags);
     }
-    return fd < 0 ? -errno : fd;
+    return accepted < 0 ? -errno : accepted;
 }
 
-static int accept_source(struct socket_plane *plane, const struct relay *relay, int listener,
-                         struct endpoint *peer)
+static int accept_expected(struct tcp_listener *listener, struct endpoint *peer)
 {
     struct sockaddr_storage address;
     int fd;
 
-    while ((fd = accept_one(plane, listener, &address)) >= 0) {
+    while ((fd = accept_one(listener->plane, listener->socket.fd, &address)) >= 0) {
         if (endpoint_from_sockaddr((struct sockaddr *)&address, peer) == 0 &&
-            is_source(relay, peer))
+            is_expected(listener, peer))
             break;
-        /* The trap should have seen to that. */
+        /* The trap should have seen to that, where there is one. */
         sockets_close(fd, true);
+        listener->drops.total++;
     }
     return fd;
 }
 
-int tcp_listener_accept(struct socket_plane *plane, const struct relay *relay, int listener,
-                        struct endpoint *peer)
+static void on_listener(uv_poll_t *poll, int status, int events)
 {
-    return accept_source(plane, relay, listener, peer);
+    struct tcp_listener *listener =
+        (struct tcp_listener *)((char *)poll - offsetof(struct tcp_listener, socket.poll));
+    struct endpoint peer = {.port = 0};
+
+    (void)events;
+    watched_socket_reported(&listener->socket, status);
+    const int fd = accept_expected(listener, &peer);
+    if (fd == -EAGAIN || fd == -EINTR || fd == -ECONNABORTED)
+        return;
+    if (fd < 0) {
+        /* Out of descriptors or memory: the connection stays in the queue and would be reported
+         * without end. */
+        listener->paused = true;
+        watched_socket_want(&listener->socket, 0, on_listener);
+    } else {
+        /* Others that were expected, too, may wait in the queue: they are reset. */
+        watched_socket_close(&listener->socket, false, listener->closed);
+    }
+    listener->came(listener, fd, &peer);
+}
+
+void tcp_listener_watch(struct tcp_listener *listener)
+{
+    watched_socket_want(&listener->socket, UV_READABLE, on_listener);
+}
+
+void tcp_listener_resume(struct tcp_listener *listener)
+{
+    if (!listener->paused)
+        return;
+    listener->paused = false;
+    watched_socket_want(&listener->socket, UV_READABLE, on_listener);
+}
+
+/* ---- the end -----------------------------------------------------------------------------------
+ */
+
+uint64_t tcp_listener_drops(struct tcp_listener *listener)
+{
+    return drop_counter_update(&listener->drops, listener->trap);
+}
+
+void tcp_listener_close(struct tcp_listener *listener)
+{
+    (void)tcp_listener_drops(listener);
+    listener->paused = false;
+    watched_socket_close(&listener->socket, false, listener->closed);
+    if (listener->trap >= 0)
+        close(listener->trap);
+    listener->trap = -1;
+    sockets_return_bound(listener->plane, &listener->bound);
 }

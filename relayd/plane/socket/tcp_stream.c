@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 /* What a copy passes through; no stream owns it beyond one call. */
 static char copy_area[64 * 1024];
@@ -49,6 +50,41 @@ static enum tcp_stream_result drain_pipe(struct tcp_stream *stream, struct socke
     if (!stream->blocked)
         tcp_stream_release(stream, plane);
     return TCP_STREAM_OK;
+}
+
+/* Into an empty pipe, which holds a page at least. */
+static int put_into_pipe(struct tcp_stream *stream, struct socket_plane *plane,
+                         const uint8_t *octets, size_t length)
+{
+    const int rc = pipe_pool_take(plane->pipes, uv_now(plane->loop), &stream->pipe);
+
+    if (rc < 0)
+        return rc;
+    stream->has_pipe = true;
+    const ssize_t n = write(stream->pipe.write_fd, octets, length);
+    if (n != (ssize_t)length)
+        return n < 0 ? -errno : -EIO;
+    stream->in_pipe = (uint32_t)length;
+    stream->blocked = true;
+    return 0;
+}
+
+enum tcp_stream_result tcp_stream_push(struct tcp_stream *stream, struct socket_plane *plane,
+                                       int receiver, const uint8_t *octets, size_t length,
+                                       int *error)
+{
+    ssize_t n = send(receiver, octets, length, MSG_DONTWAIT | MSG_NOSIGNAL);
+
+    if (n < 0 && !would_block(-errno)) {
+        *error = -errno;
+        return TCP_STREAM_E_RECEIVER;
+    }
+    n = n < 0 ? 0 : n;
+    stream->bytes += (uint64_t)n;
+    if ((size_t)n == length)
+        return TCP_STREAM_OK;
+    *error = put_into_pipe(stream, plane, octets + n, length - (size_t)n);
+    return *error < 0 ? TCP_STREAM_E_SENDER : TCP_STREAM_OK;
 }
 
 /* Takes octets off the sender's queue that a look at it has already shown. */

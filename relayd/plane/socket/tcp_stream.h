@@ -32,6 +32,14 @@ enum tcp_stream_result {
 enum tcp_stream_result tcp_stream_pump(struct tcp_stream *stream, struct socket_plane *plane,
                                        int sender, int receiver, bool readable, uint64_t max_bytes,
                                        int *error);
+/*
+ * Passes octets on ahead of everything that the sender will send: before the first pump. What the
+ * receiver does not take waits in a pipe: `length` is at most 4096, the smallest one.
+ * TCP_STREAM_E_SENDER: something would have to wait and there is no pipe.
+ */
+enum tcp_stream_result tcp_stream_push(struct tcp_stream *stream, struct socket_plane *plane,
+                                       int receiver, const uint8_t *octets, size_t length,
+                                       int *error);
 /* Lets go of the pipe and what is in it. Idempotent. */
 void tcp_stream_release(struct tcp_stream *stream, struct socket_plane *plane);
 

@@ -80,7 +80,8 @@ static int open_egress(struct udp_flow *flow)
     struct datagram_flow *base = &flow->base;
     bool in_progress;
     const int rc = datagram_flow_open_socket(
-        base, &flow->egress, sockets_open_egress(base->plane, base->relay, &in_progress));
+        base, &flow->egress,
+        sockets_open_egress(base->plane, base->relay, &base->relay->destination, &in_progress));
 
     if (rc < 0)
         return rc;

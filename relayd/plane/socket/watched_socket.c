@@ -59,3 +59,12 @@ bool watched_socket_close(struct watched_socket *socket, bool abort, uv_close_cb
     socket->fd = -1;
     return had_handle;
 }
+
+int watched_socket_release(struct watched_socket *socket, uv_close_cb closed)
+{
+    const int fd = socket->fd;
+
+    socket->fd = -1;
+    (void)watched_socket_close(socket, false, closed);
+    return fd;
+}

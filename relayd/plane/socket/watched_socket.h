@@ -29,4 +29,8 @@ void watched_socket_reported(struct watched_socket *socket, int status);
  * `closed` will be called for the handle. */
 bool watched_socket_close(struct watched_socket *socket, bool abort, uv_close_cb closed);
 
+/* Gives the descriptor back, open and nobody's; only the handle is closed, for which `closed` will
+ * be called. There is one. */
+int watched_socket_release(struct watched_socket *socket, uv_close_cb closed);
+
 #endif

@@ -13,7 +13,8 @@
 #include "relayd/plane/socket/flow.h"
 
 /* The rows of the transports name them; nothing is relayed here. */
-const struct flow_ops tcp_flow_ops, udp_flow_ops;
+const struct flow_ops tcp_transparent_flow_ops, tcp_connect_flow_ops, tcp_bind_flow_ops;
+const struct flow_ops udp_flow_ops;
 
 static struct relayd_config config;
 static struct config_error error;

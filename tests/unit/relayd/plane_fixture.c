@@ -174,6 +174,7 @@ void plane_fixture_setup(struct plane_fixture *fixture)
     config->egress.addresses = (struct config_list){fixture->egress_addresses, 2};
     config->tcp.connect_timeout_ms = 10000;
     config->tcp.accept_timeout_ms = 10000;
+    config->tcp.bind_timeout_ms = 60000;
     config->tcp.fin_timeout_ms = 60000;
     config->tcp.pipe_size = 1024 * 1024;
     ck_assert_int_eq(endpoints_new(&fixture->endpoints, config, NULL, 1), 0);

@@ -1,0 +1,72 @@
+#include "relayd/plane/socket/handed_over.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <sys/socket.h>
+
+#include "common/net/sockaddr.h"
+#include "relayd/plane/socket/sockets.h"
+
+static int option(int fd, int name, int *value)
+{
+    socklen_t length = sizeof(*value);
+
+    return getsockopt(fd, SOL_SOCKET, name, value, &length) < 0 ? -errno : 0;
+}
+
+/* A stream of TCP or of this host that nobody listens on. */
+static int check_kind(int fd, int *domain)
+{
+    int type = 0, protocol = 0, listening = 0;
+    int rc = option(fd, SO_DOMAIN, domain);
+
+    if (rc == 0)
+        rc = option(fd, SO_TYPE, &type);
+    if (rc == 0)
+        rc = option(fd, SO_PROTOCOL, &protocol);
+    if (rc == 0)
+        rc = option(fd, SO_ACCEPTCONN, &listening);
+    if (rc < 0)
+        return rc;
+    if (*domain != AF_INET && *domain != AF_INET6 && *domain != AF_UNIX)
+        return -EAFNOSUPPORT;
+    if (type != SOCK_STREAM)
+        return -ESOCKTNOSUPPORT;
+    if (protocol != (*domain == AF_UNIX ? 0 : IPPROTO_TCP))
+        return -EPROTONOSUPPORT;
+    return listening != 0 ? -ENOTCONN : 0;
+}
+
+static int check_peer(int fd, int domain, const struct endpoint *source)
+{
+    struct sockaddr_storage address;
+    socklen_t length = sizeof(address);
+    struct endpoint peer;
+
+    if (getpeername(fd, (struct sockaddr *)&address, &length) < 0) {
+        const int rc = -errno;
+        /* A connection that has been reset has no peer any more; one that never was has no error.
+         */
+        return rc == -ENOTCONN && sockets_take_error(fd) == -ECONNRESET ? -ECONNRESET : rc;
+    }
+    if (domain == AF_UNIX)
+        return 0;
+    const int rc = endpoint_from_sockaddr((struct sockaddr *)&address, &peer);
+    if (rc < 0)
+        return rc;
+    return endpoint_equal(&peer, source) ? 0 : -EACCES;
+}
+
+int handed_over_check(int fd, const struct endpoint *source)
+{
+    int domain = AF_UNSPEC;
+    int rc = check_kind(fd, &domain);
+
+    if (rc == 0)
+        rc = check_peer(fd, domain, source);
+    if (rc < 0)
+        return rc;
+    const int flags = fcntl(fd, F_GETFL);
+    return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+}
