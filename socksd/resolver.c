@@ -8,6 +8,7 @@
 
 #include <ares.h>
 #include <errno.h>
+#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -26,6 +27,7 @@ struct resolver_query {
     bool in_waiting, in_answered;
     uint64_t deadline_ms;
     const char *why;
+    uint32_t ttl_s;
     size_t count;
     struct ip_address addresses[RESOLVER_ADDRESSES_MAX];
     struct resolver_query *waiting_prev, *waiting_next;
@@ -106,13 +108,15 @@ static void on_deliver(uv_idle_t *idle)
         query->done = NULL;
         /* Kept through the call although nothing else may hold it any more. */
         struct ip_address addresses[RESOLVER_ADDRESSES_MAX];
-        const size_t count = query->count;
-        const char *why = query->why;
+        const struct resolver_answer answer = {.addresses = addresses,
+                                               .count = query->count,
+                                               .why = query->why,
+                                               .ttl_s = query->ttl_s};
         void *user = query->user;
-        memcpy(addresses, query->addresses, count * sizeof(addresses[0]));
+        memcpy(addresses, query->addresses, answer.count * sizeof(addresses[0]));
         query_free_if_done(query);
         if (done)
-            done(addresses, count, why, user);
+            done(&answer, user);
     }
     uv_idle_stop(idle);
 }
@@ -150,15 +154,28 @@ static void take_address(struct resolver_query *query, const struct sockaddr *fr
         query->addresses[query->count++] = endpoint.address;
 }
 
+static uint32_t smallest_ttl(const struct ares_addrinfo *result)
+{
+    int ttl = result->nodes ? INT_MAX : 0;
+
+    for (const struct ares_addrinfo_node *node = result->nodes; node; node = node->ai_next)
+        ttl = node->ai_ttl < ttl ? node->ai_ttl : ttl;
+    for (const struct ares_addrinfo_cname *name = result->cnames; name; name = name->next)
+        ttl = name->ttl < ttl ? name->ttl : ttl;
+    return ttl > 0 ? (uint32_t)ttl : 0;
+}
+
 static void on_ares_answer(void *user, int status, int timeouts, struct ares_addrinfo *result)
 {
     struct resolver_query *query = user;
 
     (void)timeouts;
     query->in_ares = false;
-    if (status == ARES_SUCCESS && query->done && !query->in_answered)
+    if (status == ARES_SUCCESS && query->done && !query->in_answered) {
         for (const struct ares_addrinfo_node *node = result->nodes; node; node = node->ai_next)
             take_address(query, node->ai_addr);
+        query->ttl_s = smallest_ttl(result);
+    }
     if (result)
         ares_freeaddrinfo(result);
     if (status == ARES_ETIMEOUT && query->done)

@@ -27,12 +27,15 @@ struct resolver_config {
     uint64_t queries; /* at a time */
 };
 
-/*
- * count ≥ 1: the addresses in the order of the answer, without repetitions, borrowed for the call.
- * count 0: `why` says why there are none. The query is gone when this is called.
- */
-typedef void (*resolver_cb)(const struct ip_address *addresses, size_t count, const char *why,
-                            void *user);
+struct resolver_answer {
+    const struct ip_address *addresses; /* in the order of the answer, without repetitions */
+    size_t count;
+    const char *why; /* there are none */
+    uint32_t ttl_s;  /* the smallest of the records and aliases; 0 when there is none to go by */
+};
+
+/* The answer is borrowed for the call; the query is gone when this is called. */
+typedef void (*resolver_cb)(const struct resolver_answer *answer, void *user);
 
 /* Reads the system's configuration. Returns 0, -EINVAL (c-ares does not take the servers), or
  * -errno. */

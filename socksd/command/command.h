@@ -4,19 +4,27 @@
 #ifndef SOCKST_SOCKSD_COMMAND_COMMAND_H
 #define SOCKST_SOCKSD_COMMAND_COMMAND_H
 
+#include <stdbool.h>
+#include <stddef.h>
+
 #include "proto/n1.h"
 #include "proto/n2.h"
 
 struct session;
 
 struct command {
-    uint8_t number; /* enum n1_command */
+    uint8_t number;   /* enum n1_command */
+    bool interleaves; /* of several addresses: RFC 8305's order; else S's family first */
+    bool any_peer;    /* 0.0.0.0 and :: stand for every peer, port 0 for every port */
     const char *name;
     /*
      * Judges the request of a session in state JUDGING, in the order of N1.md. Ends, now or later,
      * in session_refuse() or in session_order(). The session may be DEAD when it returns.
      */
     void (*start)(struct session *session);
+    /* By destination_judge(): these may be used (at least one, at most N2_CANDIDATES_MAX; borrowed
+     * for the call). NULL where it is not called. */
+    void (*allowed)(struct session *session, const struct ip_address *addresses, size_t count);
     /* Fills the order for relayd. */
     void (*describe)(const struct session *session, struct n2_open_relay *out);
 };
