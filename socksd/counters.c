@@ -55,6 +55,12 @@ static const struct metric table[COUNTER_END] = {
         COUNTS("denied_source", "Requests refused because S is not the client's own address."),
     [COUNTER_DENIED_RULE] = COUNTS("denied_rule", "Requests refused by the rules."),
     [COUNTER_DENIED_FLOOR] = COUNTS("denied_floor", "Requests refused by the deny floor."),
+    [COUNTER_DESTINATIONS_ASKED] = COUNTS(
+        "destinations_asked", "Destinations of UDP associations that relay daemons asked about."),
+    [COUNTER_DESTINATIONS_REFUSED] = COUNTS(
+        "destinations_refused", "Destinations of UDP associations refused, or not found by name."),
+    [COUNTER_HANDED_OVER] =
+        COUNTS("handed_over", "Connections of clients that were handed over to relay daemons."),
     [COUNTER_RESOLVER_QUERIES] = COUNTS("resolver_queries", "Names looked up."),
     [COUNTER_RESOLVER_IN_FLIGHT] = GAUGE("resolver_in_flight", "Look-ups that are under way now."),
     [COUNTER_RESOLVER_FAILURES] = COUNTS("resolver_failures", "Look-ups without an address."),

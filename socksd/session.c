@@ -4,6 +4,7 @@
 #include "socksd/session.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,16 +24,31 @@ struct write_request {
 
 /* ---- reading --------------------------------------------------------------------------------- */
 
-/* Octets of the handshake are kept; whatever comes after the request is read so that its end is
- * seen, and thrown away. */
+/* Octets of the handshake are kept, and what a client sends ahead over a connection that will be
+ * handed over. Whatever else comes after the request is read so that its end is seen, and thrown
+ * away. */
 static bool keeps_octets(const struct session *session)
 {
-    return session->state >= SESSION_ST_METHODS && session->state <= SESSION_ST_REQUEST;
+    if (session->state <= SESSION_ST_REQUEST)
+        return session->state >= SESSION_ST_METHODS;
+    return session->state <= SESSION_ST_HANDING && session_will_hand_over(session);
 }
 
 static bool should_read(const struct session *session)
 {
-    if (session->state == SESSION_ST_ENDING || session->state == SESSION_ST_DEAD)
+    switch (session->state) {
+    case SESSION_ST_HANDING: /* what is not read yet is for relayd to read */
+    case SESSION_ST_ENDING:
+    case SESSION_ST_DEAD:
+        return false;
+    case SESSION_ST_FLUSHING:
+        break;
+    default:
+        if (session->half_closed)
+            return false;
+        break;
+    }
+    if (uv_is_closing((const uv_handle_t *)&session->tcp)) /* handed over */
         return false;
     if (keeps_octets(session) && session->handshake->length == HANDSHAKE_BUFFER)
         return false;
@@ -73,7 +89,8 @@ static void on_read(uv_stream_t *stream, ssize_t length, const uv_buf_t *buf)
     if (length == 0)
         return;
     if (length < 0) {
-        session_event(session, EV_EOF);
+        session->reading = false; /* libuv has stopped by itself */
+        session_event(session, length == UV_EOF ? EV_EOF : EV_RESET);
     } else if (keeps_octets(session)) {
         session->handshake->length += (size_t)length;
         session_event(session, EV_DATA);
@@ -102,32 +119,58 @@ void session_update_reading(struct session *session)
 
 static void on_written(uv_write_t *request, int status)
 {
-    (void)status;
+    struct session *session = request->handle->data;
+
     free(request->data);
+    if (status == UV_ECANCELED) /* the handle is closing */
+        return;
+    if (status < 0)
+        session_event(session, EV_RESET);
+    else if (uv_stream_get_write_queue_size((uv_stream_t *)&session->tcp) == 0)
+        session_event(session, EV_WRITTEN);
 }
 
-void session_write(struct session *session, const uint8_t *data, size_t length)
+int session_write(struct session *session, const uint8_t *data, size_t length)
 {
     uv_stream_t *stream = (uv_stream_t *)&session->tcp;
     uv_buf_t buf = uv_buf_init((char *)data, (unsigned)length);
     int sent = uv_try_write(stream, &buf, 1);
 
     if (sent < 0 && sent != UV_EAGAIN)
-        return;
+        return sent;
     sent = sent < 0 ? 0 : sent;
     if ((size_t)sent == length)
-        return;
+        return 0;
     /* The client reads so slowly that a few octets do not fit: they wait, and the session's timer
      * bounds how long. */
     const size_t left = length - (size_t)sent;
     struct write_request *write = malloc(sizeof(*write) + left);
     if (!write)
-        return;
+        return UV_ENOMEM;
     memcpy(write->data, data + sent, left);
     write->request.data = write;
     buf = uv_buf_init((char *)write->data, (unsigned)left);
-    if (uv_write(&write->request, stream, &buf, 1, on_written) < 0)
+    const int rc = uv_write(&write->request, stream, &buf, 1, on_written);
+    if (rc < 0)
         free(write);
+    return rc < 0 ? rc : 1;
+}
+
+int session_duplicate(struct session *session)
+{
+    uv_os_fd_t fd;
+
+    if (uv_fileno((uv_handle_t *)&session->tcp, &fd) < 0)
+        return -EBADF;
+    session->handed_fd = fcntl(fd, F_DUPFD_CLOEXEC, 0);
+    return session->handed_fd < 0 ? -errno : 0;
+}
+
+void session_drop_duplicate(struct session *session)
+{
+    if (session->handed_fd >= 0)
+        close(session->handed_fd);
+    session->handed_fd = -1;
 }
 
 static void on_shutdown(uv_shutdown_t *request, int status)
@@ -174,8 +217,11 @@ static void on_closed(uv_handle_t *handle)
     struct session *session = handle->data;
     struct session_set *set = session->set;
 
-    if (--session->open_handles > 0)
+    if (--session->open_handles > 0) {
+        if (set->gone) /* a descriptor has come back */
+            set->gone(set->user);
         return;
+    }
     if (session->listed_handshaking)
         DL_DELETE(set->handshaking, session);
     else
@@ -199,6 +245,8 @@ void session_close_tcp(struct session *session)
 void session_destroy(struct session *session)
 {
     relay_ticket_drop(&session->ticket);
+    authorizations_cancel(session);
+    session_drop_duplicate(session);
     session_free_handshake(session);
     session_close_tcp(session);
     if (!uv_is_closing((uv_handle_t *)&session->timer))
@@ -229,6 +277,7 @@ void session_set_init(struct session_set *set)
     set->handshaking = set->others = NULL;
     set->count = 0;
     set->last_id = 0;
+    set->authorizations = 0;
     set->stopping = false;
 }
 
@@ -265,6 +314,7 @@ static struct session *session_new(struct session_set *set, int fd, const struct
     }
     session->set = set;
     session->peer = *peer;
+    session->handed_fd = -1;
     session->accepted_ms = session->discard_window_ms = uv_now(set->loop);
     session->ticket.ops = &session_ticket_ops;
     return session;

@@ -37,7 +37,7 @@ struct session_set {
     struct relay_pool *relays;
     struct counters *counters;
     uint64_t limit;           /* sessions; config's, clamped to the descriptors */
-    void (*gone)(void *user); /* a session and its descriptor have gone; may be NULL */
+    void (*gone)(void *user); /* a session, or its descriptor alone, has gone; may be NULL */
     void *user;
 
     /* The set's own. */
@@ -46,6 +46,7 @@ struct session_set {
     struct session *others;
     size_t count;
     uint64_t last_id;
+    size_t authorizations; /* look-ups for UDP associations that are under way */
     bool stopping;
     char scratch[16 * 1024]; /* where octets go that nobody reads */
 };

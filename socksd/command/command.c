@@ -1,7 +1,5 @@
 #include "socksd/command/command.h"
 
-#include <stddef.h>
-
 static const struct command *const commands[] = {
     &command_transparent,
 };
@@ -34,4 +32,10 @@ uint8_t command_reply_of(enum n2_error error)
         break;
     }
     return N1_REP_GENERAL_FAILURE;
+}
+
+uint8_t command_reply_of_end(enum n2_reason reason)
+{
+    /* Nobody came: as for a connection that nobody answered. */
+    return reason == N2_REASON_ACCEPT_TIMEOUT ? N1_REP_TTL_EXPIRED : N1_REP_GENERAL_FAILURE;
 }

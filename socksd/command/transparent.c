@@ -144,6 +144,7 @@ static void transparent_describe(const struct session *session, struct n2_open_r
 const struct command command_transparent = {
     .number = N1_CMD_TRANSPARENT,
     .name = "transparent",
+    .life = COMMAND_HOLDS_N1,
     .start = transparent_start,
     .allowed = transparent_allowed,
     .describe = transparent_describe,

@@ -4,15 +4,19 @@
 #include <stdlib.h>
 
 struct policy {
+    uint64_t generation;
     size_t count;
     struct rule rules[];
 };
+
+static uint64_t last_generation;
 
 int policy_new(struct policy **out, const struct config_list *rules)
 {
     struct policy *policy = calloc(1, sizeof(*policy) + rules->count * sizeof(struct rule));
     if (!policy)
         return -ENOMEM;
+    policy->generation = ++last_generation;
     for (; policy->count < rules->count; policy->count++) {
         const struct rule_config *from = (const struct rule_config *)rules->items + policy->count;
         int rc = rule_compile(&policy->rules[policy->count], from, policy->count + 1);
@@ -56,6 +60,26 @@ struct policy_answer policy_judge(const struct policy *policy, const struct poli
         return (struct policy_answer){POLICY_DENY, rule};
     }
     return (struct policy_answer){may_allow ? POLICY_UNDECIDED : POLICY_DENY, NULL};
+}
+
+const struct rule *policy_may_allow(const struct policy *policy, const struct ip_address *client,
+                                    uint8_t command, uint8_t ptcl)
+{
+    for (size_t i = 0; i < policy->count; i++) {
+        const struct rule *rule = &policy->rules[i];
+        if (!rule_covers(rule, client, command, ptcl))
+            continue;
+        if (rule->action == RULE_ALLOW)
+            return rule;
+        if (rule->to_count == 0 && rule->port_count == 0)
+            return NULL; /* denies everything that is left */
+    }
+    return NULL;
+}
+
+uint64_t policy_generation(const struct policy *policy)
+{
+    return policy->generation;
 }
 
 bool policy_may_use_foreign_source(const struct policy *policy, const struct ip_address *client,

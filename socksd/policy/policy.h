@@ -28,6 +28,14 @@ struct policy *policy_free(struct policy *policy); /* NULL is allowed; returns N
 struct policy_answer policy_judge(const struct policy *policy,
                                   const struct policy_request *request);
 
+/* The first rule that may allow this client some destination, NULL: none can. The rules on the
+ * destinations themselves have still to be asked. */
+const struct rule *policy_may_allow(const struct policy *policy, const struct ip_address *client,
+                                    uint8_t command, uint8_t ptcl);
+
+/* Differs from that of every policy made before: what verdicts are marked with. Not 0. */
+uint64_t policy_generation(const struct policy *policy);
+
 /* Could any rule allow this client another source address than its own? */
 bool policy_may_use_foreign_source(const struct policy *policy, const struct ip_address *client,
                                    uint8_t command, uint8_t ptcl);

@@ -111,6 +111,39 @@ void relay_ticket_close(struct relay_ticket *ticket, enum n2_reason reason)
         send_close(ticket->daemon, ticket->relay, reason);
 }
 
+void relay_ticket_attach(struct relay_ticket *ticket, int fd, const uint8_t *early, size_t length)
+{
+    struct n2_message message = {.type = N2_ATTACH_CLIENT, .fd_count = 1};
+
+    if (ticket->state != RELAY_TICKET_OPEN || !ticket->daemon->link) {
+        close(fd);
+        return;
+    }
+    message.attach_client.relay = ticket->relay;
+    message.attach_client.early_length = (uint16_t)length;
+    memcpy(message.attach_client.early, early, length);
+    (void)n2_link_send(ticket->daemon->link, &message, fd);
+}
+
+static void send_verdict(struct relay_daemon *daemon, uint64_t transaction,
+                         const struct n2_authorized *verdict)
+{
+    const struct n2_message message = {
+        .type = N2_AUTHORIZED, .transaction = transaction, .authorized = *verdict};
+
+    if (daemon->link)
+        (void)n2_link_send(daemon->link, &message, -1);
+}
+
+void relay_ticket_authorized(struct relay_ticket *ticket, uint64_t transaction,
+                             struct n2_authorized *verdict)
+{
+    if (ticket->state != RELAY_TICKET_OPEN)
+        return;
+    verdict->relay = ticket->relay;
+    send_verdict(ticket->daemon, transaction, verdict);
+}
+
 void relay_ticket_drop(struct relay_ticket *ticket)
 {
     struct relay_daemon *daemon = ticket->daemon;
@@ -248,11 +281,66 @@ static void on_stray(struct relay_daemon *daemon, const struct n2_message *messa
     send_close(daemon, message->relay_opened.relay, N2_REASON_CONTROL_CLOSED);
 }
 
+/* Why the peer of a BIND cannot be this; NULL when it can. */
+static const char *judge_peer(const struct endpoint *peer)
+{
+    return ip_address_is_unspecified(&peer->address) || ip_address_size(&peer->address) == 0
+               ? "the peer is not a concrete address"
+               : NULL;
+}
+
+static void on_connected(struct relay_daemon *daemon, const struct n2_message *message)
+{
+    const struct n2_relay_connected *connected = &message->relay_connected;
+    struct relay_ticket *ticket = find_relay(daemon, connected->relay);
+    const char *problem = judge_peer(&connected->peer);
+
+    if (!ticket) {
+        /* Its session has died, and was closed; it costs nothing to say so again. */
+        send_close(daemon, connected->relay, N2_REASON_CONTROL_CLOSED);
+        return;
+    }
+    if (!problem && !ticket->ops->connected(ticket, &connected->peer))
+        problem = "the relay awaits no peer";
+    if (problem)
+        n2_link_refuse(daemon->link, message, problem);
+}
+
+static void on_authorize(struct relay_daemon *daemon, const struct n2_message *message)
+{
+    const struct n2_authorize *asked = &message->authorize;
+    struct relay_ticket *ticket = find_relay(daemon, asked->relay);
+
+    if (!ticket) {
+        const struct n2_authorized denied = {.relay = asked->relay};
+        send_verdict(daemon, message->transaction, &denied);
+    } else if (!ticket->ops->authorize(ticket, asked, message->transaction)) {
+        n2_link_refuse(daemon->link, message, "the relay has no destinations to ask for");
+    }
+}
+
+static void on_closed(struct relay_daemon *daemon, const struct n2_relay_closed *closed)
+{
+    struct relay_ticket *ticket = find_relay(daemon, closed->relay);
+
+    if (!ticket)
+        return;
+    ticket_detach(ticket);
+    ticket->ops->closed(ticket, closed);
+}
+
+static void on_event(struct relay_daemon *daemon, const struct n2_relay_event *event)
+{
+    struct relay_ticket *ticket = find_relay(daemon, event->relay);
+
+    if (ticket)
+        ticket->ops->event(ticket, event);
+}
+
 static void on_message(struct n2_link *link, const struct n2_message *message, int fd, bool stray,
                        void *user)
 {
     struct relay_daemon *daemon = user;
-    struct relay_ticket *ticket;
 
     if (fd >= 0) {
         close(fd);
@@ -265,16 +353,16 @@ static void on_message(struct n2_link *link, const struct n2_message *message, i
     }
     switch (message->type) {
     case N2_RELAY_CLOSED:
-        ticket = find_relay(daemon, message->relay_closed.relay);
-        if (ticket) {
-            ticket_detach(ticket);
-            ticket->ops->closed(ticket, &message->relay_closed);
-        }
+        on_closed(daemon, &message->relay_closed);
         return;
     case N2_RELAY_EVENT:
-        ticket = find_relay(daemon, message->relay_event.relay);
-        if (ticket)
-            ticket->ops->event(ticket, &message->relay_event);
+        on_event(daemon, &message->relay_event);
+        return;
+    case N2_RELAY_CONNECTED:
+        on_connected(daemon, message);
+        return;
+    case N2_AUTHORIZE:
+        on_authorize(daemon, message);
         return;
     case N2_RELAY_STATS: /* only relays with a byte limit have them, and no rule sets one */
         return;

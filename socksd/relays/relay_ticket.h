@@ -25,6 +25,11 @@ struct relay_ticket_ops {
     /* `text` says why, for the log. */
     void (*failed)(struct relay_ticket *ticket, enum n2_error error, const char *text);
     void (*event)(struct relay_ticket *ticket, const struct n2_relay_event *event);
+    /* BIND: the peer has come. False: this relay has no reason to say so, and N2 ends. */
+    bool (*connected)(struct relay_ticket *ticket, const struct endpoint *peer);
+    /* UDP ASSOCIATE asks; relay_ticket_authorized() answers, now or later. False as above. */
+    bool (*authorize)(struct relay_ticket *ticket, const struct n2_authorize *asked,
+                      uint64_t transaction);
     /* NULL: lost with its N2 connection, final counters unknown. */
     void (*closed)(struct relay_ticket *ticket, const struct n2_relay_closed *closed);
 };
@@ -46,6 +51,18 @@ struct relay_ticket {
 /* Orders the end of an OPEN relay; ops->closed follows (perhaps at once, when N2 is lost over it).
  * Otherwise nothing. */
 void relay_ticket_close(struct relay_ticket *ticket, enum n2_reason reason);
+
+/*
+ * Hands the client's socket (consumed, also on failure) over to an OPEN relay, with what was read
+ * of it already (at most N2_EARLY_DATA_MAX octets). When it cannot be sent N2 ends, and ops->closed
+ * follows.
+ */
+void relay_ticket_attach(struct relay_ticket *ticket, int fd, const uint8_t *early, size_t length);
+
+/* Answers what ops->authorize asked of an OPEN relay; verdict->relay is filled in here. Otherwise
+ * nothing. */
+void relay_ticket_authorized(struct relay_ticket *ticket, uint64_t transaction,
+                             struct n2_authorized *verdict);
 
 /* The session no longer cares: an order is cancelled, an open relay is closed. No callback comes.
  * Idempotent. */

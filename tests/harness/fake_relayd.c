@@ -41,6 +41,7 @@ static void answer_one(struct fake_relayd *fake, const struct fake_held *order)
         message.relay_opened.relay = fake->next_relay++;
         message.relay_opened.bound = fake->bound;
         message.relay_opened.egress = fake->bound;
+        message.relay_opened.destination = order->destination;
         message.relay_opened.plane = N2_PLANE_SOCKET;
         snprintf(message.relay_opened.plane_reason, sizeof(message.relay_opened.plane_reason),
                  "test");
@@ -80,10 +81,16 @@ static void on_up(struct n2_link *link, const struct n2_hello *peer, void *user)
 static void on_order(struct fake_relayd *fake, struct n2_link *link,
                      const struct n2_message *message)
 {
-    const struct fake_held order = {link, message->transaction, message->open_relay.association};
+    struct fake_held order = {
+        .link = link,
+        .transaction = message->transaction,
+        .association = message->open_relay.association,
+    };
 
     fake->orders++;
     fake->last_order = message->open_relay;
+    if (message->open_relay.kind == N2_KIND_CONNECT)
+        order.destination = message->open_relay.destinations[fake->winner];
     if (fake->answer != FAKE_HOLDS) {
         answer_one(fake, &order);
         return;
@@ -92,13 +99,28 @@ static void on_order(struct fake_relayd *fake, struct n2_link *link,
     fake->held[fake->held_count++] = order;
 }
 
+static void on_attach(struct fake_relayd *fake, const struct n2_attach_client *attach, int fd)
+{
+    ck_assert_int_ge(fd, 0);
+    ck_assert_uint_lt(fake->attached_count, FAKE_RELAYD_ATTACHED_MAX);
+    struct fake_attached *to = &fake->attached[fake->attached_count++];
+    to->relay = attach->relay;
+    to->fd = fd;
+    to->early_length = attach->early_length;
+    memcpy(to->early, attach->early, attach->early_length);
+}
+
 static void on_message(struct n2_link *link, const struct n2_message *message, int fd, bool stray,
                        void *user)
 {
     struct fake_relayd *fake = user;
 
-    ck_assert_int_eq(fd, -1);
     ck_assert(!stray);
+    if (message->type == N2_ATTACH_CLIENT) {
+        on_attach(fake, &message->attach_client, fd);
+        return;
+    }
+    ck_assert_int_eq(fd, -1);
     if (message->type == N2_OPEN_RELAY) {
         on_order(fake, link, message);
     } else if (message->type == N2_CLOSE_RELAY) {
@@ -186,6 +208,50 @@ void fake_relayd_send_closed(struct fake_relayd *fake, uint64_t relay, enum n2_r
     fake_relayd_send(fake, &message);
 }
 
+void fake_relayd_send_connected(struct fake_relayd *fake, uint64_t relay, const char *peer)
+{
+    struct n2_message message = {.type = N2_RELAY_CONNECTED, .relay_connected = {.relay = relay}};
+
+    ck_assert_int_eq(endpoint_parse(peer, &message.relay_connected.peer), 0);
+    fake_relayd_send(fake, &message);
+}
+
+static void on_verdict(struct n2_link *link, const struct n2_message *answer, void *user)
+{
+    struct fake_relayd *fake = user;
+
+    (void)link;
+    if (!answer) {
+        fake->unanswered++;
+        return;
+    }
+    fake->verdicts++;
+    fake->last_verdict = answer->authorized;
+}
+
+void fake_relayd_ask(struct fake_relayd *fake, uint64_t relay, const char *destination)
+{
+    struct n2_message message = {.type = N2_AUTHORIZE, .authorize = {.relay = relay}};
+    struct n2_authorize *asked = &message.authorize;
+    struct endpoint endpoint;
+    const char *colon = strrchr(destination, ':');
+    size_t place = 0;
+
+    ck_assert_ptr_nonnull(colon);
+    if (endpoint_parse(destination, &endpoint) == 0) {
+        asked->address = endpoint.address;
+        asked->port = endpoint.port;
+    } else {
+        snprintf(asked->name, sizeof(asked->name), "%.*s", (int)(colon - destination), destination);
+        asked->port = (uint16_t)atoi(colon + 1);
+    }
+    while (place < FAKE_RELAYD_LINKS_MAX && !fake->links[place])
+        place++;
+    ck_assert_uint_lt(place, FAKE_RELAYD_LINKS_MAX);
+    ck_assert_int_eq(n2_link_request(fake->links[place], &message, -1, 0, on_verdict, fake, NULL),
+                     0);
+}
+
 void fake_relayd_drop_links(struct fake_relayd *fake)
 {
     for (size_t i = 0; i < FAKE_RELAYD_LINKS_MAX; i++) {
@@ -200,6 +266,10 @@ void fake_relayd_drop_links(struct fake_relayd *fake)
 void fake_relayd_stop(struct fake_relayd *fake)
 {
     fake_relayd_drop_links(fake);
+    for (size_t i = 0; i < fake->attached_count; i++)
+        if (fake->attached[i].fd >= 0)
+            close(fake->attached[i].fd);
+    fake->attached_count = 0;
     if (!fake->listening)
         return;
     fake->listening = false;

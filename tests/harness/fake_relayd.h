@@ -12,6 +12,7 @@
 
 #define FAKE_RELAYD_LINKS_MAX 8
 #define FAKE_RELAYD_HELD_MAX 4096
+#define FAKE_RELAYD_ATTACHED_MAX 64
 
 enum fake_answer {
     FAKE_OPENS, /* every order is answered with RelayOpened */
@@ -22,6 +23,15 @@ enum fake_answer {
 struct fake_held {
     struct n2_link *link;
     uint64_t transaction, association;
+    struct endpoint destination; /* IP_NONE, or the candidate that is reached */
+};
+
+/* A client's connection that was handed over. */
+struct fake_attached {
+    uint64_t relay;
+    int fd; /* closed by fake_relayd_stop(), unless the test has taken it and left -1 */
+    uint16_t early_length;
+    uint8_t early[N2_EARLY_DATA_MAX];
 };
 
 struct fake_relayd {
@@ -35,9 +45,14 @@ struct fake_relayd {
     struct endpoint bound;
     struct n2_counters counters; /* in each RelayClosed */
     uint64_t next_relay;         /* number of the next relay */
+    unsigned winner;             /* CONNECT: the candidate that is reached */
 
     /* What it saw. */
     unsigned accepted, orders, closes;
+    unsigned verdicts, unanswered; /* to what it asked: Authorized, and nothing any more */
+    struct n2_authorized last_verdict;
+    struct fake_attached attached[FAKE_RELAYD_ATTACHED_MAX];
+    size_t attached_count;
     struct n2_open_relay last_order;
     struct n2_close_relay last_close;
 
@@ -59,6 +74,10 @@ void fake_relayd_answer_held(struct fake_relayd *fake);
 /* Sends RelayClosed, RelayEvent, or anything on the first link. */
 void fake_relayd_send_closed(struct fake_relayd *fake, uint64_t relay, enum n2_reason reason);
 void fake_relayd_send(struct fake_relayd *fake, const struct n2_message *message);
+/* BIND: the peer has come. */
+void fake_relayd_send_connected(struct fake_relayd *fake, uint64_t relay, const char *peer);
+/* UDP ASSOCIATE: asks for "address:port" or "name:port" on the first link. */
+void fake_relayd_ask(struct fake_relayd *fake, uint64_t relay, const char *destination);
 /* Closes every connection, as its death would. */
 void fake_relayd_drop_links(struct fake_relayd *fake);
 /* … and the listener, and removes the socket. */

@@ -217,6 +217,43 @@ START_TEST(test_foreign_source)
 }
 END_TEST
 
+static const char *may_allow(const char *client, uint8_t command)
+{
+    struct ip_address address;
+    ck_assert_int_eq(ip_address_parse(client, &address), 0);
+    const struct rule *rule = policy_may_allow(policy, &address, command, PTCL_UDP);
+    return rule ? rule->label : "none";
+}
+
+/* Some destination, whichever: what is narrow does not decide, what is not does. */
+START_TEST(test_may_allow)
+{
+    load(
+        "  - {name: narrow, action: deny, ports: 25}\n"
+        "  - {name: other, action: allow, commands: connect}\n"
+        "  - {name: tcp, action: allow, ptcl: tcp}\n"
+        "  - {name: dns, action: allow, from: 10.0.0.0/8, commands: udp-associate, ports: 53}\n"
+        "  - {name: local, action: deny, to: 10.0.0.0/8}\n"
+        "  - {name: rest, action: deny, from: [10.0.0.0/8, 192.0.2.0/24]}\n"
+        "  - {name: late, action: allow}\n");
+    ck_assert_str_eq(may_allow("10.0.0.1", N1_CMD_UDP_ASSOCIATE), "dns");
+    ck_assert_str_eq(may_allow("10.0.0.1", N1_CMD_BIND), "none");
+    ck_assert_str_eq(may_allow("192.0.2.1", N1_CMD_UDP_ASSOCIATE), "none");
+    ck_assert_str_eq(may_allow("198.51.100.1", N1_CMD_UDP_ASSOCIATE), "late");
+}
+END_TEST
+
+START_TEST(test_generations_differ)
+{
+    struct policy *other;
+    load("  - {action: allow}\n");
+    ck_assert_int_eq(policy_new(&other, &(struct config_list){NULL, 0}), 0);
+    ck_assert_uint_ne(policy_generation(policy), 0);
+    ck_assert_uint_ne(policy_generation(policy), policy_generation(other));
+    policy_free(other);
+}
+END_TEST
+
 START_TEST(test_targets)
 {
     static const struct {
@@ -267,6 +304,8 @@ static Suite *policy_suite(void)
     tcase_add_test(tests, test_before_the_look_up);
     tcase_add_test(tests, test_deny_that_depends_does_not_decide);
     tcase_add_test(tests, test_foreign_source);
+    tcase_add_test(tests, test_may_allow);
+    tcase_add_test(tests, test_generations_differ);
     tcase_add_test(tests, test_targets);
     suite_add_tcase(suite, tests);
     return suite;

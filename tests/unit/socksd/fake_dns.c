@@ -30,10 +30,21 @@ static size_t read_name(const uint8_t *query, size_t length, char *name, size_t 
     return at + 1;
 }
 
-static size_t add_answer(uint8_t *out, uint8_t type, const struct ip_address *address)
+static size_t add_answer(uint8_t *out, uint8_t type, uint32_t ttl, const struct ip_address *address)
 {
     const uint8_t size = (uint8_t)ip_address_size(address);
-    const uint8_t head[12] = {0xc0, HEADER, 0, type, 0, 1, 0, 0, 0, 60, 0, size};
+    const uint8_t head[12] = {0xc0,
+                              HEADER,
+                              0,
+                              type,
+                              0,
+                              1,
+                              (uint8_t)(ttl >> 24),
+                              (uint8_t)(ttl >> 16),
+                              (uint8_t)(ttl >> 8),
+                              (uint8_t)ttl,
+                              0,
+                              size};
     memcpy(out, head, sizeof(head));
     memcpy(out + sizeof(head), address->bytes, size);
     return sizeof(head) + size;
@@ -55,7 +66,7 @@ static size_t answer(const struct fake_dns *dns, uint8_t *packet, size_t length)
         exists = true;
         ck_assert_int_eq(ip_address_parse(record->address, &address), 0);
         if (type == (address.family == IP_V4 ? TYPE_A : TYPE_AAAA)) {
-            used += add_answer(packet + used, type, &address);
+            used += add_answer(packet + used, type, dns->ttl_s, &address);
             count++;
         }
     }
@@ -92,6 +103,7 @@ void fake_dns_start(struct fake_dns *dns, uv_loop_t *loop, const struct fake_dns
 
     memset(dns, 0, sizeof(*dns));
     dns->records = records;
+    dns->ttl_s = 60;
     ck_assert_int_eq(endpoint_parse("127.0.0.1:0", &endpoint), 0);
     dns->fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     ck_assert_int_ge(dns->fd, 0);

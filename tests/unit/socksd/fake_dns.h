@@ -19,6 +19,7 @@ struct fake_dns {
     const struct fake_dns_record *records; /* a NULL name ends it */
     bool silent;                           /* never answers */
     unsigned queries;
+    uint32_t ttl_s;                 /* of every record; 60 */
     char server[ENDPOINT_TEXT_MAX]; /* for resolver_config.servers */
     int fd;
     uv_poll_t poll;

@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,16 +19,14 @@
 static void on_patience(uv_timer_t *timer)
 {
     struct fixture *f = timer->data;
-    f->out_of_patience = uv_now(&f->loop) >= f->patience_ms;
+    f->out_of_patience = true;
 }
 
 void fixture_patience_start(struct fixture *f)
 {
     f->out_of_patience = false;
     uv_update_time(&f->loop);
-    f->patience_ms = uv_now(&f->loop) + FIXTURE_PATIENCE_MS;
-    /* It ticks, so that a turn in which the condition became true ends. */
-    uv_timer_start(&f->patience, on_patience, 10, 10);
+    uv_timer_start(&f->patience, on_patience, FIXTURE_PATIENCE_MS, 0);
 }
 
 void fixture_patience_stop(struct fixture *f)
@@ -95,7 +94,7 @@ static void start_pool(struct fixture *f)
     ck_assert_int_eq(relay_pool_open(&f->pool, &f->loop, &f->counters, on_congestion, f), 0);
     for (unsigned i = 0; i < f->fakes; i++) {
         const struct relay_daemon_config config = {
-            .ptcl = PTCL_TCP, .socket = f->paths[i], .peer_uid = (uid_t)-1, .link = f->link};
+            .ptcl = f->fake[i].ptcl, .socket = f->paths[i], .peer_uid = (uid_t)-1, .link = f->link};
         fake_relayd_start(&f->fake[i]);
         ck_assert_int_eq(relay_pool_add(f->pool, &config), 0);
     }
@@ -165,22 +164,65 @@ void fixture_stop(struct fixture *f)
 
 /* ---- clients --------------------------------------------------------------------------------- */
 
-int client_connect_as(struct fixture *f, const struct endpoint *peer)
+/* Connects; the other end is *accepted. */
+static int client_pair(struct fixture *f, int *accepted)
 {
     struct sockaddr_storage address;
     socklen_t length = sizeof(address);
-    struct endpoint real;
 
     ck_assert_int_eq(getsockname(f->listener, (struct sockaddr *)&address, &length), 0);
     int fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC, 0);
     ck_assert_int_ge(fd, 0);
     ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, length), 0);
     fcntl(fd, F_SETFL, O_NONBLOCK);
-    int accepted = accept4(f->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
-    ck_assert_int_ge(accepted, 0);
+    *accepted = accept4(f->listener, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
+    ck_assert_int_ge(*accepted, 0);
+    return fd;
+}
+
+int client_connect_as(struct fixture *f, const struct endpoint *peer)
+{
+    struct endpoint real;
+    int accepted;
+    const int fd = client_pair(f, &accepted);
+
     ck_assert_int_eq(endpoint_peer(accepted, &real), 0);
     session_set_accept(&f->set, accepted, peer ? peer : &real);
     return fd;
+}
+
+int client_connect_full(struct fixture *f, size_t *octets)
+{
+    static const char junk[4096];
+    struct endpoint peer;
+    int accepted;
+    const int fd = client_pair(f, &accepted);
+    struct pollfd room = {.fd = accepted, .events = POLLOUT};
+    size_t before;
+    ssize_t n;
+
+    /* What was sent makes room while it moves on to the client's side: until nothing moves. */
+    *octets = 0;
+    do {
+        before = *octets;
+        while ((n = send(accepted, junk, sizeof(junk), MSG_NOSIGNAL)) > 0)
+            *octets += (size_t)n;
+        (void)poll(&room, 1, 100);
+    } while (*octets > before);
+    ck_assert_int_eq(endpoint_peer(accepted, &peer), 0);
+    session_set_accept(&f->set, accepted, &peer);
+    return fd;
+}
+
+void client_drain(struct fixture *f, int fd, size_t octets)
+{
+    char junk[4096];
+
+    while (octets > 0) {
+        const ssize_t n = recv(fd, junk, octets < sizeof(junk) ? octets : sizeof(junk), 0);
+        octets -= n > 0 ? (size_t)n : 0;
+        uv_run(&f->loop, UV_RUN_NOWAIT);
+    }
 }
 
 int client_connect(struct fixture *f)
@@ -257,6 +299,33 @@ static struct n1_host host_of(const char *text)
     snprintf(name, sizeof(name), "%.*s", (int)(colon - text), text);
     ck_assert_int_eq(n1_host_from_name(name, (uint16_t)atoi(colon + 1), &host), 0);
     return host;
+}
+
+size_t classic_encode(uint8_t *out, size_t size, uint8_t command, const char *destination)
+{
+    const struct n1_request request = {.command = command, .destination = host_of(destination)};
+    const size_t length = n1_request_encode(&request, out, size);
+    ck_assert_uint_gt(length, 0);
+    return length;
+}
+
+int client_classic(struct fixture *f, uint8_t command, const char *destination)
+{
+    uint8_t request[N1_REQUEST_MAX];
+    const int fd = client_connect(f);
+
+    client_greet(f, fd);
+    client_send(fd, request, classic_encode(request, sizeof(request), command, destination));
+    return fd;
+}
+
+void client_expect_reply(struct fixture *f, int fd, uint8_t code, const char *bound)
+{
+    uint8_t expected[N1_REPLY_MAX];
+    struct endpoint endpoint;
+
+    ck_assert_int_eq(endpoint_parse(bound ? bound : "0.0.0.0:0", &endpoint), 0);
+    client_expect(f, fd, expected, n1_reply_encode(code, &endpoint, expected, sizeof(expected)));
 }
 
 size_t request_encode(uint8_t *out, size_t size, uint8_t ptcl, const char *destination,

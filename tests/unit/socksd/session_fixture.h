@@ -20,7 +20,6 @@
 struct fixture {
     uv_loop_t loop;
     uv_timer_t patience;
-    uint64_t patience_ms; /* loop time */
     bool out_of_patience;
     char directory[64], paths[2][96];
     struct fake_relayd fake[2]; /* [1] is started if fakes is 2 */
@@ -71,6 +70,10 @@ void fixture_settle(struct fixture *f);
 int client_connect(struct fixture *f);
 /* … which the sessions take for one at `peer`. */
 int client_connect_as(struct fixture *f, const struct endpoint *peer);
+/* … to which nothing can be sent before it has read `octets`. */
+int client_connect_full(struct fixture *f, size_t *octets);
+/* Reads so many octets, whatever they are. */
+void client_drain(struct fixture *f, int fd, size_t octets);
 struct endpoint client_endpoint(int fd);
 void client_send(int fd, const void *data, size_t length);
 /* Reads exactly `length` octets (waiting for them) and compares. */
@@ -87,9 +90,17 @@ size_t request_encode(uint8_t *out, size_t size, uint8_t ptcl, const char *desti
 /* Greets, asks, and expects this reply code and, unless it is 0, the end. */
 void client_ask(struct fixture *f, int fd, uint8_t ptcl, const char *destination,
                 const char *source, uint8_t reply);
+/* The same for RFC 1928's own commands. */
+size_t classic_encode(uint8_t *out, size_t size, uint8_t command, const char *destination);
+/* Connects, greets, and sends one. */
+int client_classic(struct fixture *f, uint8_t command, const char *destination);
+/* Reads one reply, and nothing more. `bound` NULL: zeros. */
+void client_expect_reply(struct fixture *f, int fd, uint8_t code, const char *bound);
 /* S as the client's own address with port 40000. */
 #define OWN_SOURCE "0.0.0.0:40000"
 #define TARGET "192.0.2.80:80"
+/* BND of the fake relayd. */
+#define BOUND "127.0.0.1:20000"
 
 #define COUNT(f, which) counter_value(&(f)->counters, (which))
 
