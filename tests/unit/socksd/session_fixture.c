@@ -19,14 +19,16 @@
 static void on_patience(uv_timer_t *timer)
 {
     struct fixture *f = timer->data;
-    f->out_of_patience = true;
+    f->out_of_patience = uv_now(&f->loop) >= f->patience_ms;
 }
 
 void fixture_patience_start(struct fixture *f)
 {
     f->out_of_patience = false;
     uv_update_time(&f->loop);
-    uv_timer_start(&f->patience, on_patience, FIXTURE_PATIENCE_MS, 0);
+    f->patience_ms = uv_now(&f->loop) + FIXTURE_PATIENCE_MS;
+    /* It ticks, so that a turn in which the condition became true ends. */
+    uv_timer_start(&f->patience, on_patience, 10, 10);
 }
 
 void fixture_patience_stop(struct fixture *f)

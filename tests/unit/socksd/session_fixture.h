@@ -20,6 +20,7 @@
 struct fixture {
     uv_loop_t loop;
     uv_timer_t patience;
+    uint64_t patience_ms; /* loop time */
     bool out_of_patience;
     char directory[64], paths[2][96];
     struct fake_relayd fake[2]; /* [1] is started if fakes is 2 */
