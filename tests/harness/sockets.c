@@ -115,10 +115,11 @@ void socket_send(int fd, const void *data, size_t length)
     }
 }
 
+/* A connection that was reset keeps what it could not deliver. */
 static bool acknowledged(int fd)
 {
     int queued = 0;
-    return ioctl(fd, SIOCOUTQ, &queued) != 0 || queued == 0;
+    return ioctl(fd, SIOCOUTQ, &queued) != 0 || queued == 0 || wait_fd(fd, POLLRDHUP, 0);
 }
 
 size_t socket_send_slowly(int fd, const void *data, size_t length)
