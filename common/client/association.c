@@ -1,26 +1,32 @@
 /*
  * One association: control connection, data socket, and the session between them.
  *
- *   CONNECTING ── N1 stands ──▶ NEGOTIATING ── reply 00 ──▶ JOINING ── data socket connected to BND
- * ──▶ READY │ next address of the proxy ⟲    │                       │
- *     └────────────────────────────────┴───── failure ─────────┴──▶ FAILED
+ *   CONNECTING ── N1 stands ──▶ NEGOTIATING ── reply 00 ──▶ JOINING ── data socket connected ──▶
+ * READY │  ⟲ next address of the proxy   │  │                     │ │ │  ├── CONNECT, reply 00
+ * ┼──────────────────────────────▶ READY │                                │  └── BIND, reply 00 ──▶
+ * BOUND ── second reply 00 ─────▶ READY └────────────────────────────────┴──── failure
+ * ───────────┴──▶ FAILED
  *
- * The data socket is made when N1 stands: it is bound to N1's local address, so that S is what the
- * server sees as our address.
+ * TRANSPARENT and UDP ASSOCIATE: the data socket is made when N1 stands, bound to N1's local
+ * address, so that S is what the server sees as our address. CONNECT and BIND: N1 becomes the data
+ * socket, so not an octet behind the last reply is read from it here.
  */
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "common/client/datagram.h"
 #include "common/client/net.h"
 #include "common/client/sockst.h"
 #include "proto/ptcl.h"
 
 #define READS_MAX 16 /* of N1, each time its end is looked for */
 
-enum state { ST_CONNECTING, ST_NEGOTIATING, ST_JOINING, ST_READY, ST_FAILED };
+enum state { ST_CONNECTING, ST_NEGOTIATING, ST_BOUND, ST_JOINING, ST_READY, ST_FAILED };
 
 struct sockst_association {
     enum state state;
@@ -28,11 +34,12 @@ struct sockst_association {
     size_t proxy_count, proxy; /* which one is in use */
     bool has_userpass;
     struct n1_userpass userpass;
-    uint8_t ptcl;
+    uint8_t command, ptcl;
     struct n1_host destination;
     int control, data;
-    struct endpoint source, bound;
+    struct endpoint source, bound, peer;
     struct sockst_session *session;
+    struct datagram_form form; /* UDP */
     struct sockst_failure failure;
 };
 
@@ -45,9 +52,22 @@ static void close_fd(int *fd)
 
 static enum sockst_status status_of(const struct sockst_association *association)
 {
-    if (association->state == ST_READY)
+    switch (association->state) {
+    case ST_READY:
         return SOCKST_DONE;
-    return association->state == ST_FAILED ? SOCKST_FAILED : SOCKST_RUNNING;
+    case ST_FAILED:
+        return SOCKST_FAILED;
+    case ST_BOUND:
+        return SOCKST_BOUND;
+    default:
+        return SOCKST_RUNNING;
+    }
+}
+
+/* The data travels in N1. */
+static bool is_in_band(const struct sockst_association *association)
+{
+    return association->command == N1_CMD_CONNECT || association->command == N1_CMD_BIND;
 }
 
 /* association->failure is set. */
@@ -106,10 +126,26 @@ static void connect_proxy(struct sockst_association *association)
     }
 }
 
+static bool is_served(uint8_t command, uint8_t ptcl)
+{
+    switch (command) {
+    case N1_CMD_CONNECT:
+    case N1_CMD_BIND:
+        return ptcl == PTCL_TCP;
+    case N1_CMD_UDP_ASSOCIATE:
+        return ptcl == PTCL_UDP;
+    case N1_CMD_TRANSPARENT:
+        return ptcl == PTCL_TCP || ptcl == PTCL_UDP;
+    default:
+        return false;
+    }
+}
+
 int sockst_association_start(struct sockst_association **out, const struct sockst_options *options)
 {
+    uint8_t command = options->command != 0 ? options->command : N1_CMD_TRANSPARENT;
     if (options->proxy_count == 0 || options->proxy_count > SOCKST_PROXY_ADDRESSES_MAX ||
-        (options->ptcl != PTCL_TCP && options->ptcl != PTCL_UDP))
+        !is_served(command, options->ptcl))
         return -EINVAL;
     struct sockst_association *association = calloc(1, sizeof(*association));
     if (association == NULL)
@@ -117,6 +153,7 @@ int sockst_association_start(struct sockst_association **out, const struct socks
     memcpy(association->proxies, options->proxies,
            options->proxy_count * sizeof(options->proxies[0]));
     association->proxy_count = options->proxy_count;
+    association->command = command;
     association->ptcl = options->ptcl;
     association->destination = options->destination;
     if (options->userpass != NULL) {
@@ -145,7 +182,8 @@ static void bind_data(struct sockst_association *association)
 {
     struct endpoint local = {0};
     int error = net_local(association->control, &local);
-    if (error == 0) {
+    association->source = local;
+    if (error == 0 && !is_in_band(association)) {
         local.port = 0;
         association->data = net_bound_socket(association->ptcl, &local);
         error = association->data < 0 ? association->data
@@ -155,17 +193,38 @@ static void bind_data(struct sockst_association *association)
         fail_data(association, &local, error);
 }
 
+static struct n1_request request_of(const struct sockst_association *association)
+{
+    struct n1_request request = {.command = association->command,
+                                 .destination = association->destination};
+    struct endpoint unknown = {.address = association->source.address};
+    switch (association->command) {
+    case N1_CMD_TRANSPARENT:
+        request.ptcl = association->ptcl;
+        request.source = n1_host_from_endpoint(&association->source);
+        break;
+    case N1_CMD_UDP_ASSOCIATE:
+        /* The server sees where we send from; behind a translation we do not know it, and a server
+         * that takes our word for it would wait for somebody else. */
+        memset(unknown.address.bytes, 0, sizeof(unknown.address.bytes));
+        unknown.address.scope_id = 0;
+        request.destination = n1_host_from_endpoint(&unknown);
+        break;
+    default:
+        break;
+    }
+    return request;
+}
+
 static void begin_negotiation(struct sockst_association *association)
 {
     bind_data(association);
     if (association->state == ST_FAILED)
         return;
-    struct n1_request request = {.command = N1_CMD_TRANSPARENT,
-                                 .destination = association->destination,
-                                 .ptcl = association->ptcl,
-                                 .source = n1_host_from_endpoint(&association->source)};
+    struct n1_request request = request_of(association);
     struct sockst_ask ask = {.methods = {.count = 1, .methods = {N1_METHOD_NONE}},
-                             .request = &request};
+                             .request = &request,
+                             .in_step = association->command != N1_CMD_TRANSPARENT};
     if (association->has_userpass) {
         ask.methods = (struct n1_methods){2, {N1_METHOD_NONE, N1_METHOD_USERPASS}};
         ask.userpass = &association->userpass;
@@ -196,13 +255,20 @@ static void check_connected(struct sockst_association *association)
     }
 }
 
+/* The reply's address: absent when the server gave a name. */
+static struct endpoint told(const struct sockst_association *association)
+{
+    const struct n1_host *host = &sockst_session_reply(association->session)->bound;
+    struct endpoint endpoint = {.address = host->address, .port = host->port};
+    if (ip_address_is_unspecified(&endpoint.address))
+        endpoint.address = association->proxies[association->proxy].address;
+    return endpoint;
+}
+
 /* BND as an endpoint that the data socket can be connected to. */
 static bool take_bound(struct sockst_association *association)
 {
-    const struct n1_host *host = &sockst_session_reply(association->session)->bound;
-    struct endpoint bound = {.address = host->address, .port = host->port};
-    if (ip_address_is_unspecified(&bound.address))
-        bound.address = association->proxies[association->proxy].address;
+    struct endpoint bound = told(association);
     if (bound.address.family != association->source.address.family || bound.port == 0) {
         sockst_fail(&association->failure, SOCKST_E_PROTOCOL,
                     "the server's BND is no address of the data socket's family with a port");
@@ -242,16 +308,71 @@ static bool send_output(struct sockst_association *association)
     return true;
 }
 
-static void negotiate(struct sockst_association *association)
+/* Gives the session what has come; what is behind its last reply stays in the socket. As recv(). */
+static ssize_t receive_input(struct sockst_association *association)
 {
     uint8_t buffer[N1_REPLY_MAX];
-    enum sockst_status status = SOCKST_RUNNING;
+    size_t taken;
+    ssize_t got = recv(association->control, buffer, sizeof(buffer), MSG_DONTWAIT | MSG_PEEK);
+    if (got <= 0)
+        return got;
+    sockst_session_receive(association->session, buffer, (size_t)got, &taken);
+    (void)recv(association->control, buffer, taken, MSG_DONTWAIT); /* it is there */
+    return got;
+}
+
+static void become_data(struct sockst_association *association)
+{
+    int on = 1;
+    setsockopt(association->control, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
+    association->data = association->control;
+    association->control = -1;
+    association->state = ST_READY;
+}
+
+static void set_granted(struct sockst_association *association)
+{
+    switch (association->command) {
+    case N1_CMD_CONNECT:
+        association->bound = told(association);
+        become_data(association);
+        break;
+    case N1_CMD_BIND:
+        association->peer = told(association);
+        become_data(association);
+        break;
+    default:
+        datagram_form(&association->form, association->command, &association->destination);
+        join(association);
+        break;
+    }
+}
+
+/* BIND's first reply. Without an address and port there is nothing that the peer could be told. */
+static void set_bound(struct sockst_association *association)
+{
+    association->bound = told(association);
+    association->state = ST_BOUND;
+    if (association->bound.address.family == IP_NONE || association->bound.port == 0) {
+        sockst_fail(&association->failure, SOCKST_E_PROTOCOL,
+                    "the server's BND is no address with a port");
+        set_failed(association);
+    }
+}
+
+static void negotiate(struct sockst_association *association)
+{
+    enum sockst_status status = sockst_session_status(association->session);
     send_output(association);
-    while (status == SOCKST_RUNNING) {
-        ssize_t got = recv(association->control, buffer, sizeof(buffer), MSG_DONTWAIT);
+    while (status == SOCKST_RUNNING || status == SOCKST_BOUND) {
+        ssize_t got = receive_input(association);
         if (got > 0) {
-            status = sockst_session_receive(association->session, buffer, (size_t)got, NULL);
+            status = sockst_session_status(association->session);
             send_output(association);
+            if (status == SOCKST_BOUND && association->state == ST_NEGOTIATING) {
+                set_bound(association);
+                return;
+            }
         } else if (got == 0) {
             status = sockst_session_end(association->session);
         } else if (errno == EAGAIN || errno == EWOULDBLOCK) {
@@ -262,11 +383,16 @@ static void negotiate(struct sockst_association *association)
         }
     }
     if (status == SOCKST_DONE) {
-        join(association);
+        set_granted(association);
         return;
     }
     association->failure = *sockst_session_failure(association->session);
     set_failed(association);
+}
+
+const struct endpoint *sockst_association_peer(const struct sockst_association *association)
+{
+    return &association->peer;
 }
 
 bool sockst_association_is_alive(struct sockst_association *association)
@@ -303,7 +429,7 @@ enum sockst_status sockst_association_advance(struct sockst_association *associa
 {
     if (association->state == ST_CONNECTING)
         check_connected(association);
-    if (association->state == ST_NEGOTIATING)
+    if (association->state == ST_NEGOTIATING || association->state == ST_BOUND)
         negotiate(association);
     if (association->state == ST_JOINING)
         check_joined(association);
@@ -325,6 +451,9 @@ void sockst_association_wants(const struct sockst_association *association, int 
         *control_events = POLLIN;
         if (sockst_session_output(association->session, &data) != 0)
             *control_events = POLLIN | POLLOUT;
+        break;
+    case ST_BOUND:
+        *control_events = POLLIN;
         break;
     case ST_JOINING:
         *control_events = POLLIN;
@@ -350,6 +479,10 @@ void sockst_association_expire(struct sockst_association *association)
     case ST_NEGOTIATING:
         sockst_fail(&association->failure, SOCKST_E_TIMEOUT, "proxy %s: no answer in time", text);
         break;
+    case ST_BOUND:
+        sockst_fail(&association->failure, SOCKST_E_DATA, "%s: nobody connected in time",
+                    endpoint_text(&association->bound, text));
+        break;
     case ST_JOINING:
         endpoint_text(&association->bound, text);
         sockst_fail(&association->failure, SOCKST_E_DATA, "data path, %s: no connection in time",
@@ -366,8 +499,10 @@ enum sockst_status sockst_association_run(struct sockst_association *association
                                           uint32_t timeout_ms)
 {
     uint64_t deadline = net_now_ms() + timeout_ms;
+    bool was_bound = association->state == ST_BOUND;
     enum sockst_status status;
-    while ((status = sockst_association_advance(association)) == SOCKST_RUNNING) {
+    while ((status = sockst_association_advance(association)) == SOCKST_RUNNING ||
+           (status == SOCKST_BOUND && was_bound)) {
         struct pollfd fds[2];
         uint64_t now = net_now_ms();
         sockst_association_wants(association, &fds[0].fd, &fds[0].events, &fds[1].fd,
@@ -411,6 +546,17 @@ const struct endpoint *sockst_association_proxy(const struct sockst_association 
     return &association->proxies[association->proxy];
 }
 
+ssize_t sockst_association_send(struct sockst_association *association, const void *data,
+                                size_t length)
+{
+    return datagram_send(&association->form, association->data, data, length);
+}
+
+ssize_t sockst_association_receive(struct sockst_association *association, void *data, size_t size)
+{
+    return datagram_receive(&association->form, association->data, data, size);
+}
+
 int sockst_associate(struct sockst_association **out, const struct sockst_options *options,
                      uint32_t timeout_ms, struct sockst_failure *failure)
 {
@@ -420,7 +566,7 @@ int sockst_associate(struct sockst_association **out, const struct sockst_option
     if (error < 0)
         return sockst_fail(failure, SOCKST_E_LOCAL, "the association cannot be started: %s",
                            strerror(-error));
-    if (sockst_association_run(association, timeout_ms) != SOCKST_DONE) {
+    if (sockst_association_run(association, timeout_ms) == SOCKST_FAILED) {
         *failure = association->failure;
         sockst_association_close(association);
         return -1;

@@ -2,8 +2,9 @@
  * The client's dialogue, without I/O.
  *
  *   METHOD ── chosen: none ─────────────────────────▶ REPLY ── 00 ──▶ DONE
- *     │ └──── chosen: user/password ──▶ AUTH ── 00 ────▲  └─── other ──▶ FAILED
- *     └────── chosen, and nothing to request ──▶ DONE
+ *     │ └──── chosen: user/password ──▶ AUTH ── 00 ────▲│ └─── other ──▶ FAILED
+ *     │                                                └─ 00, BIND ──▶ PEER ── 00 ──▶ DONE
+ *     └────── chosen, and nothing to request ──▶ DONE            └── other ──▶ FAILED
  *
  * From every state that still waits: malformed octets and the end of the connection lead to FAILED.
  * DONE and FAILED are final.
@@ -16,7 +17,7 @@
 
 #include "common/client/sockst.h"
 
-enum state { ST_METHOD, ST_AUTH, ST_REPLY, ST_DONE, ST_FAILED };
+enum state { ST_METHOD, ST_AUTH, ST_REPLY, ST_PEER, ST_DONE, ST_FAILED };
 
 struct sockst_session {
     enum state state;
@@ -26,6 +27,7 @@ struct sockst_session {
     uint8_t request[N1_REQUEST_MAX]; /* encoded */
     size_t request_length;
     bool request_queued;
+    bool two_replies; /* BIND */
     uint8_t output[N1_METHODS_MAX + N1_USERPASS_MAX + N1_REQUEST_MAX];
     size_t output_length, output_sent;
     uint8_t input[N1_REPLY_MAX]; /* the longest message that a server sends */
@@ -78,7 +80,8 @@ static bool prepare(struct sockst_session *session, const struct sockst_ask *ask
             n1_request_encode(ask->request, session->request, sizeof(session->request));
         if (session->request_length == 0)
             return false;
-        if (ask->methods.count == 1 && ask->methods.methods[0] == N1_METHOD_NONE)
+        session->two_replies = ask->request->command == N1_CMD_BIND;
+        if (!ask->in_step && ask->methods.count == 1 && ask->methods.methods[0] == N1_METHOD_NONE)
             queue_request(session);
     }
     return true;
@@ -163,12 +166,14 @@ static void on_status(struct sockst_session *session, uint8_t status)
 static void on_reply(struct sockst_session *session)
 {
     uint8_t code = session->reply.code;
+    bool second = session->state == ST_PEER;
     if (code == N1_REP_SUCCEEDED) {
-        session->state = ST_DONE;
+        session->state = session->two_replies && !second ? ST_PEER : ST_DONE;
         return;
     }
     session->state = ST_FAILED;
-    sockst_fail(&session->failure, SOCKST_E_REPLY, "the server refused: %s (X'%02X')",
+    sockst_fail(&session->failure, SOCKST_E_REPLY, "%s: %s (X'%02X')",
+                second ? "the server gave up waiting for the peer" : "the server refused",
                 n1_reply_text(code), code);
     session->failure.reply = code;
 }
@@ -179,6 +184,7 @@ static enum n1_result step(struct sockst_session *session, size_t *used)
     const uint8_t *data = session->input;
     size_t length = session->input_length;
     uint8_t status = 0;
+    struct n1_reply reply;
     enum n1_result result;
     switch (session->state) {
     case ST_METHOD:
@@ -192,9 +198,13 @@ static enum n1_result step(struct sockst_session *session, size_t *used)
             on_status(session, status);
         return result;
     case ST_REPLY:
-        result = n1_reply_decode(data, length, &session->reply, used);
-        if (result == N1_OK)
+    case ST_PEER:
+        /* Half a second reply must not spoil the first. */
+        result = n1_reply_decode(data, length, &reply, used);
+        if (result == N1_OK) {
+            session->reply = reply;
             on_reply(session);
+        }
         return result;
     case ST_DONE:
     case ST_FAILED:
@@ -207,7 +217,8 @@ enum sockst_status sockst_session_receive(struct sockst_session *session, const 
                                           size_t length, size_t *taken)
 {
     size_t copied = 0;
-    while (session->state < ST_DONE) {
+    bool bound = false;
+    while (session->state < ST_DONE && !bound) {
         size_t room = sizeof(session->input) - session->input_length;
         size_t chunk = length - copied < room ? length - copied : room;
         if (chunk != 0)
@@ -225,9 +236,11 @@ enum sockst_status sockst_session_receive(struct sockst_session *session, const 
         }
         session->input_length -= used;
         memmove(session->input, session->input + used, session->input_length);
+        /* The caller has to see BND before the second reply takes its place. */
+        bound = session->state == ST_PEER;
     }
     /* What is left over behind the last message came with this call. */
-    if (session->state >= ST_DONE && copied != 0) {
+    if ((session->state >= ST_DONE || bound) && copied != 0) {
         copied -= session->input_length < copied ? session->input_length : copied;
         session->input_length = 0;
     }
@@ -240,13 +253,17 @@ enum sockst_status sockst_session_end(struct sockst_session *session)
 {
     if (session->state < ST_DONE)
         fail_session(session, SOCKST_E_CLOSED,
-                     "the server closed the connection without an answer");
+                     session->state == ST_PEER
+                         ? "the server closed the connection while the peer was waited for"
+                         : "the server closed the connection without an answer");
     return sockst_session_status(session);
 }
 
 enum sockst_status sockst_session_status(const struct sockst_session *session)
 {
     switch (session->state) {
+    case ST_PEER:
+        return SOCKST_BOUND;
     case ST_DONE:
         return SOCKST_DONE;
     case ST_FAILED:

@@ -3,6 +3,8 @@
 #include <stdarg.h>
 #include <stdio.h>
 
+#include "proto/ptcl.h"
+
 void command_say(const char *format, ...)
 {
     char line[1024];
@@ -26,7 +28,16 @@ int command_failed(const struct sockst_failure *failure)
     return (int)statuses[failure->error];
 }
 
-int command_resolve(const struct options *options,
+static enum n1_command request_of(const struct options *options, uint8_t ptcl)
+{
+    if (options->command == COMMAND_BIND)
+        return N1_CMD_BIND;
+    if (!options->classic)
+        return N1_CMD_TRANSPARENT;
+    return ptcl == PTCL_UDP ? N1_CMD_UDP_ASSOCIATE : N1_CMD_CONNECT;
+}
+
+int command_resolve(const struct options *options, uint8_t ptcl,
                     struct endpoint proxies[SOCKST_PROXY_ADDRESSES_MAX], struct sockst_options *out)
 {
     struct sockst_failure failure;
@@ -38,7 +49,8 @@ int command_resolve(const struct options *options,
         .proxies = proxies,
         .proxy_count = (size_t)count,
         .userpass = options->proxy.has_user ? &options->proxy.userpass : NULL,
-        .ptcl = options->ptcl,
+        .command = (uint8_t)request_of(options, ptcl),
+        .ptcl = ptcl,
         .destination = options->destination,
     };
     return 0;
@@ -47,8 +59,11 @@ int command_resolve(const struct options *options,
 void command_show(const struct options *options, const struct sockst_association *association)
 {
     char source[ENDPOINT_TEXT_MAX], bound[ENDPOINT_TEXT_MAX], proxy[ENDPOINT_TEXT_MAX];
+    const struct endpoint *peer = sockst_association_peer(association);
     if (!options->verbose)
         return;
+    if (peer->address.family != IP_NONE)
+        command_say("connection from %s", endpoint_format(peer, source, sizeof(source)));
     command_say("association %s -> %s through %s",
                 endpoint_format(sockst_association_source(association), source, sizeof(source)),
                 endpoint_format(sockst_association_bound(association), bound, sizeof(bound)),

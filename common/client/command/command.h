@@ -17,7 +17,7 @@ enum exit_status {
 };
 
 /* Each runs one command and returns the exit status. */
-int command_connect(const struct options *options);
+int command_connect(const struct options *options); /* bind, too */
 int command_udp(const struct options *options);
 int command_forward(const struct options *options);
 int command_probe(const struct options *options);
@@ -26,16 +26,16 @@ int command_probe(const struct options *options);
 int forward_tcp(const struct options *options, const struct sockst_options *association);
 int forward_udp(const struct options *options, const struct sockst_options *association);
 
-/* The proxy's addresses and the rest of what an association needs; `proxies` is the memory behind
- * it. */
-int command_resolve(const struct options *options,
+/* The proxy's addresses and the rest of what an association of this PTCL needs; `proxies` is the
+ * memory behind it. */
+int command_resolve(const struct options *options, uint8_t ptcl,
                     struct endpoint proxies[SOCKST_PROXY_ADDRESSES_MAX],
                     struct sockst_options *out);
 /* One line on standard error, "sockst: " in front. */
 void command_say(const char *format, ...) __attribute__((format(printf, 1, 2)));
 /* Says why an association could not be had, and returns the exit status for it. */
 int command_failed(const struct sockst_failure *failure);
-/* With --verbose: "association S → BND through PROXY". */
+/* With --verbose: which association it is, and through which of the proxy's addresses. */
 void command_show(const struct options *options, const struct sockst_association *association);
 /* The exit status after SIGINT or SIGTERM. */
 int command_interrupted(int signal);

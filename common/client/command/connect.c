@@ -1,5 +1,5 @@
 /*
- * sockst connect: standard input and output over one TCP association.
+ * sockst connect and sockst bind: standard input and output over one TCP association.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -44,6 +44,14 @@ static int take_over(int standard, int flags)
     return fd;
 }
 
+static void on_bound(struct flow *flow, const struct endpoint *bound, void *user)
+{
+    char text[ENDPOINT_TEXT_MAX];
+    (void)flow;
+    (void)user;
+    command_say("listening on %s (tcp)", endpoint_format(bound, text, sizeof(text)));
+}
+
 static void on_opened(struct flow *flow, const struct sockst_association *association, void *user)
 {
     struct connection *connection = user;
@@ -69,7 +77,7 @@ static void on_ended(struct flow *flow, const struct flow_result *result, void *
     loop_stop(&connection->loop);
 }
 
-static const struct flow_ops ops = {.opened = on_opened, .ended = on_ended};
+static const struct flow_ops ops = {.bound = on_bound, .opened = on_opened, .ended = on_ended};
 
 static int run(struct connection *connection, const struct sockst_options *association)
 {
@@ -97,10 +105,9 @@ int command_connect(const struct options *options)
     struct endpoint proxies[SOCKST_PROXY_ADDRESSES_MAX];
     struct connection connection = {.options = options};
     struct sockst_options association;
-    int status = command_resolve(options, proxies, &association);
+    int status = command_resolve(options, PTCL_TCP, proxies, &association);
     if (status != 0)
         return status;
-    association.ptcl = PTCL_TCP;
     int error = loop_init(&connection.loop);
     if (error < 0) {
         command_say("%s", strerror(-error));

@@ -10,6 +10,9 @@
 
 #include "common/client/command/opener.h"
 #include "common/client/command/pump.h"
+#include "common/client/net.h"
+
+#define UNSENT_POLL_MS 20
 
 enum state { ST_OPENING, ST_OPEN, ST_LINGERING, ST_ENDED };
 
@@ -22,11 +25,13 @@ struct flow {
     struct sockst_association *association;
     int in, out; /* local */
     int data;    /* borrowed from the association */
+    int control; /* likewise; -1: the data travels in N1 itself */
     struct pump up, down;
     bool up_shut, down_shut; /* the end was passed on */
     bool control_closed;
     struct watch in_watch, out_watch, data_watch, control_watch;
     struct timer timer;
+    uint64_t linger_end_ms;
 };
 
 static void stop_watching(struct flow *flow)
@@ -113,10 +118,28 @@ static int watch_wants(struct flow *flow)
     }
     if (error == 0)
         error = loop_watch(flow->loop, &flow->data_watch, flow->data, data);
-    if (error == 0 && !flow->control_closed)
-        error = loop_watch(flow->loop, &flow->control_watch,
-                           sockst_association_control_fd(flow->association), EPOLLIN);
+    if (error == 0 && !flow->control_closed && flow->control >= 0)
+        error = loop_watch(flow->loop, &flow->control_watch, flow->control, EPOLLIN);
     return error;
+}
+
+static bool has_unsent(const struct flow *flow)
+{
+    int unsent = 0;
+    return ioctl(flow->data, SIOCOUTQ, &unsent) == 0 && unsent != 0;
+}
+
+/* Both directions have ended: true if the flow has, too. */
+static bool end_or_linger(struct flow *flow)
+{
+    if (flow->control_closed || (flow->control < 0 && !has_unsent(flow))) {
+        end(flow, NULL);
+        return true;
+    }
+    flow->state = ST_LINGERING;
+    flow->linger_end_ms = net_now_ms() + SOCKST_LINGER_MS;
+    loop_arm(flow->loop, &flow->timer, flow->control < 0 ? UNSENT_POLL_MS : SOCKST_LINGER_MS);
+    return false;
 }
 
 /* After pumping: passes ends on, looks for the end of it all, and waits for the next. The flow may
@@ -133,14 +156,8 @@ static void settle(struct flow *flow)
         flow->down_shut = true;
         pass_end_down(flow);
     }
-    if (flow->up_shut && flow->down_shut) {
-        if (flow->control_closed) {
-            end(flow, NULL);
-            return;
-        }
-        flow->state = ST_LINGERING;
-        loop_arm(flow->loop, &flow->timer, SOCKST_LINGER_MS);
-    }
+    if (flow->up_shut && flow->down_shut && end_or_linger(flow))
+        return;
     int error = watch_wants(flow);
     if (error < 0)
         end_broken(flow, SOCKST_E_LOCAL, "epoll", -error);
@@ -196,13 +213,14 @@ static void on_control(struct watch *watch, uint32_t events)
 static void on_timer(struct timer *timer)
 {
     struct flow *flow = timer->user;
-    int unsent = 0;
     if (flow->state == ST_OPEN) {
         end_broken(flow, SOCKST_E_CLOSED, "the server ended the association", 0);
         return;
     }
     /* The server keeps N1, as it may; what the relay has acknowledged is its own to deliver. */
-    if (ioctl(flow->data, SIOCOUTQ, &unsent) == 0 && unsent != 0)
+    if (has_unsent(flow) && flow->control < 0 && net_now_ms() < flow->linger_end_ms)
+        loop_arm(flow->loop, timer, UNSENT_POLL_MS);
+    else if (has_unsent(flow))
         end_broken(flow, SOCKST_E_DATA, "the relay did not take the end of the input", 0);
     else
         end(flow, NULL);
@@ -218,6 +236,7 @@ static void on_opened(struct opener *opener, struct sockst_association *associat
     }
     flow->association = association;
     flow->data = sockst_association_data_fd(association);
+    flow->control = sockst_association_control_fd(association);
     if (pump_init(&flow->up, flow->in, flow->data) < 0 ||
         pump_init(&flow->down, flow->data, flow->out) < 0) {
         end_broken(flow, SOCKST_E_LOCAL, "buffers", ENOMEM);
@@ -229,14 +248,22 @@ static void on_opened(struct opener *opener, struct sockst_association *associat
     settle(flow);
 }
 
+static void on_bound(struct opener *opener, const struct endpoint *bound)
+{
+    struct flow *flow = opener->user;
+    if (flow->ops->bound != NULL)
+        flow->ops->bound(flow, bound, flow->user);
+}
+
 static struct flow *flow_new(struct loop *loop, int in, int out, const struct flow_ops *ops,
                              void *user)
 {
     struct flow *flow = calloc(1, sizeof(*flow));
     if (flow == NULL)
         return NULL;
-    *flow = (struct flow){.loop = loop, .ops = ops, .user = user, .in = in, .out = out, .data = -1};
-    flow->opener = (struct opener){.done = on_opened, .user = flow};
+    *flow = (struct flow){.loop = loop, .ops = ops, .user = user, .in = in, .out = out};
+    flow->data = flow->control = -1;
+    flow->opener = (struct opener){.done = on_opened, .bound = on_bound, .user = flow};
     flow->in_watch = (struct watch){.ready = on_local, .user = flow};
     flow->out_watch = (struct watch){.ready = on_local, .user = flow};
     flow->data_watch = (struct watch){.ready = on_data, .user = flow};

@@ -5,6 +5,8 @@
  *   OPENING ──▶ OPEN ── both directions ended ──▶ LINGERING ── N1 closed, or SOCKST_LINGER_MS ──▶
  * ENDED └─────────┴── failure, reset, or N1 closed and nothing more came ──▶ ENDED
  *
+ * CONNECT and BIND have no N1 beside the data: LINGERING lasts until everything was acknowledged.
+ *
  * The end of the input is passed on by shutdown(SHUT_WR), and reading goes on (half-close).
  */
 #ifndef SOCKST_COMMAND_FLOW_H
@@ -22,6 +24,8 @@ struct flow_result {
 };
 
 struct flow_ops {
+    void (*bound)(struct flow *flow, const struct endpoint *bound,
+                  void *user); /* BIND; may be NULL */
     void (*opened)(struct flow *flow, const struct sockst_association *association,
                    void *user); /* may be NULL */
     /* Exactly once, from the loop; flow_free() is allowed inside. Not called after flow_free(). */

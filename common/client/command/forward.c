@@ -20,7 +20,7 @@ int command_forward(const struct options *options)
 {
     struct endpoint proxies[SOCKST_PROXY_ADDRESSES_MAX];
     struct sockst_options association;
-    int status = command_resolve(options, proxies, &association);
+    int status = command_resolve(options, options->ptcl, proxies, &association);
     if (status != 0)
         return status;
     raise_fd_limit();

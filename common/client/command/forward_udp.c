@@ -101,10 +101,9 @@ static void on_data(struct watch *watch, uint32_t events)
 {
     static uint8_t datagram[DATAGRAM_MAX];
     struct peer *peer = watch->user;
-    int fd = sockst_association_data_fd(peer->association);
     (void)events;
     for (int i = 0; i < BATCH; i++) {
-        ssize_t got = recv(fd, datagram, sizeof(datagram), MSG_DONTWAIT);
+        ssize_t got = sockst_association_receive(peer->association, datagram, sizeof(datagram));
         if (got < 0)
             return;
         peer->last_ms = net_now_ms();
@@ -153,15 +152,15 @@ static void on_opened(struct opener *opener, struct sockst_association *associat
     command_show(peer->forwarder->options, association);
     peer->association = association;
     peer->state = ST_OPEN;
-    int fd = sockst_association_data_fd(association);
-    if (loop_watch(loop, &peer->data_watch, fd, EPOLLIN) < 0 ||
+    if (loop_watch(loop, &peer->data_watch, sockst_association_data_fd(association), EPOLLIN) < 0 ||
         loop_watch(loop, &peer->control_watch, sockst_association_control_fd(association),
                    EPOLLIN) < 0) {
         peer_free(peer);
         return;
     }
     for (size_t i = 0; i < peer->waiting_count; i++)
-        (void)send(fd, peer->waiting[i]->data, peer->waiting[i]->length, MSG_DONTWAIT);
+        (void)sockst_association_send(association, peer->waiting[i]->data,
+                                      peer->waiting[i]->length);
     drop_waiting(peer);
     loop_arm(loop, &peer->timer, peer->forwarder->options->idle_ms);
 }
@@ -241,7 +240,7 @@ static void take_datagram(struct forwarder *forwarder, const uint8_t *datagram, 
     if (peer->state == ST_OPENING)
         keep_waiting(peer, datagram, size);
     else
-        (void)send(sockst_association_data_fd(peer->association), datagram, size, MSG_DONTWAIT);
+        (void)sockst_association_send(peer->association, datagram, size);
 }
 
 static void on_local(struct watch *watch, uint32_t events)

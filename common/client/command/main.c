@@ -23,8 +23,9 @@ static int command_version(const struct options *options)
 
 static int (*const commands[COMMAND_END])(const struct options *options) = {
     [COMMAND_HELP] = command_help,       [COMMAND_VERSION] = command_version,
-    [COMMAND_CONNECT] = command_connect, [COMMAND_UDP] = command_udp,
-    [COMMAND_FORWARD] = command_forward, [COMMAND_PROBE] = command_probe,
+    [COMMAND_CONNECT] = command_connect, [COMMAND_BIND] = command_connect,
+    [COMMAND_UDP] = command_udp,         [COMMAND_FORWARD] = command_forward,
+    [COMMAND_PROBE] = command_probe,
 };
 
 int main(int argc, char **argv)

@@ -37,22 +37,35 @@ static int watch_wants(struct opener *opener)
     return error;
 }
 
+static void set_bound(struct opener *opener)
+{
+    if (opener->is_bound)
+        return;
+    opener->is_bound = true;
+    loop_disarm(&opener->timer);
+    if (opener->bound != NULL)
+        opener->bound(opener, sockst_association_bound(opener->association));
+}
+
 static void on_ready(struct watch *watch, uint32_t events)
 {
     struct opener *opener = watch->user;
     (void)events;
     enum sockst_status status = sockst_association_advance(opener->association);
-    if (status != SOCKST_RUNNING)
+    if (status == SOCKST_DONE || status == SOCKST_FAILED) {
         finish(opener, status);
-    else
-        watch_wants(opener); /* should it fail, the timer ends the attempt */
+        return;
+    }
+    watch_wants(opener); /* should it fail, the timer ends the attempt */
+    if (status == SOCKST_BOUND)
+        set_bound(opener);
 }
 
 static void on_timer(struct timer *timer)
 {
     struct opener *opener = timer->user;
     /* Failed at once, before there was anything to wait for, or out of time. */
-    if (sockst_association_advance(opener->association) == SOCKST_RUNNING)
+    if (sockst_association_advance(opener->association) != SOCKST_DONE)
         sockst_association_expire(opener->association);
     finish(opener, sockst_association_advance(opener->association));
 }
@@ -64,6 +77,7 @@ int opener_start(struct opener *opener, struct loop *loop, const struct sockst_o
     if (error < 0)
         return error;
     opener->loop = loop;
+    opener->is_bound = false;
     opener->control = (struct watch){.ready = on_ready, .user = opener};
     opener->data = (struct watch){.ready = on_ready, .user = opener};
     opener->timer = (struct timer){.fire = on_timer, .user = opener};

@@ -12,11 +12,15 @@ struct opener {
      * opener is idle again. */
     void (*done)(struct opener *opener, struct sockst_association *association,
                  const struct sockst_failure *failure);
+    /* BIND: BND is known, the peer is waited for, and the opener's time does not run any more: the
+     * server's does. May be NULL. */
+    void (*bound)(struct opener *opener, const struct endpoint *bound);
     void *user;
     struct loop *loop; /* the opener's own from here on */
     struct sockst_association *association;
     struct watch control, data;
     struct timer timer;
+    bool is_bound;
 };
 
 /* `done` and `user` are set by the caller. done() is always called, later, from the loop. Returns 0

@@ -13,6 +13,7 @@
 
 const char options_help[] =
     "usage: sockst [OPTION…] connect HOST PORT\n"
+    "       sockst [OPTION…] bind HOST [PORT]\n"
     "       sockst [OPTION…] udp HOST PORT\n"
     "       sockst [OPTION…] forward tcp|udp LOCAL:PORT HOST:PORT\n"
     "       sockst [OPTION…] probe\n"
@@ -20,6 +21,7 @@ const char options_help[] =
     "  --proxy URL            socks5t://[USER[:PASSWORD]@]HOST[:PORT]\n"
     "                         (default: $SOCKST_PROXY, else " DEFAULT_PROXY
     ")\n"
+    "  --classic              CONNECT and UDP ASSOCIATE, for servers without TRANSPARENT\n"
     "  --connect-timeout SEC  until an association stands (30)\n"
     "  --verbose              say on standard error what happens\n"
     "  --json                 probe: print JSON\n"
@@ -107,13 +109,10 @@ static int read_host(const struct parser *parser, const char *text, uint32_t por
     return 0;
 }
 
-static int read_host_and_port(const struct parser *parser, const char *host, const char *port)
+static int read_bracketed(const struct parser *parser, const char *host, uint32_t port)
 {
     char text[N1_NAME_MAX + 1];
-    uint32_t number;
     size_t length = strlen(host);
-    if (!read_number(port, 1, UINT16_MAX, &number))
-        return refuse(parser, "port", port, "not a number from 1 to 65535");
     if (length > 2 && host[0] == '[' && host[length - 1] == ']' && strchr(host, ':') != NULL) {
         host++;
         length -= 2;
@@ -122,7 +121,15 @@ static int read_host_and_port(const struct parser *parser, const char *host, con
         return refuse(parser, "host", host, "longer than a name can be");
     memcpy(text, host, length);
     text[length] = '\0';
-    return read_host(parser, text, number);
+    return read_host(parser, text, port);
+}
+
+static int read_host_and_port(const struct parser *parser, const char *host, const char *port)
+{
+    uint32_t number;
+    if (!read_number(port, 1, UINT16_MAX, &number))
+        return refuse(parser, "port", port, "not a number from 1 to 65535");
+    return read_bracketed(parser, host, number);
 }
 
 /* HOST:PORT with an IPv6 HOST in brackets. */
@@ -151,6 +158,15 @@ static int read_forward(const struct parser *parser, char **arguments)
     return read_target(parser, arguments[2]);
 }
 
+/* 0.0.0.0 and :: are anybody, and so is port 0. */
+static int read_expected(const struct parser *parser, char **arguments)
+{
+    uint32_t port = 0;
+    if (arguments[1] != NULL && !read_number(arguments[1], 0, UINT16_MAX, &port))
+        return refuse(parser, "port", arguments[1], "not a number up to 65535");
+    return read_bracketed(parser, arguments[0], port);
+}
+
 static int read_destination(const struct parser *parser, char **arguments)
 {
     return read_host_and_port(parser, arguments[0], arguments[1]);
@@ -159,14 +175,15 @@ static int read_destination(const struct parser *parser, char **arguments)
 static const struct {
     const char *name;
     enum command command;
-    int arguments;
+    int arguments_min, arguments_max;
     int (*read)(const struct parser *parser, char **arguments);
     const char *usage;
 } commands[] = {
-    {"connect", COMMAND_CONNECT, 2, read_destination, "it takes HOST PORT"},
-    {"udp", COMMAND_UDP, 2, read_destination, "it takes HOST PORT"},
-    {"forward", COMMAND_FORWARD, 3, read_forward, "it takes tcp|udp LOCAL:PORT HOST:PORT"},
-    {"probe", COMMAND_PROBE, 0, NULL, "it takes no argument"},
+    {"connect", COMMAND_CONNECT, 2, 2, read_destination, "it takes HOST PORT"},
+    {"bind", COMMAND_BIND, 1, 2, read_expected, "it takes HOST [PORT]"},
+    {"udp", COMMAND_UDP, 2, 2, read_destination, "it takes HOST PORT"},
+    {"forward", COMMAND_FORWARD, 3, 3, read_forward, "it takes tcp|udp LOCAL:PORT HOST:PORT"},
+    {"probe", COMMAND_PROBE, 0, 0, NULL, "it takes no argument"},
 };
 
 static int read_command(const struct parser *parser, int count, char **arguments)
@@ -177,7 +194,7 @@ static int read_command(const struct parser *parser, int count, char **arguments
         if (strcmp(commands[i].name, arguments[0]) != 0)
             continue;
         parser->out->command = commands[i].command;
-        if (count - 1 != commands[i].arguments)
+        if (count - 1 < commands[i].arguments_min || count - 1 > commands[i].arguments_max)
             return refuse(parser, commands[i].name, "", commands[i].usage);
         return commands[i].read != NULL ? commands[i].read(parser, arguments + 1) : 0;
     }
@@ -186,6 +203,7 @@ static int read_command(const struct parser *parser, int count, char **arguments
 
 enum {
     OPT_PROXY = 256,
+    OPT_CLASSIC,
     OPT_CONNECT,
     OPT_COUNT,
     OPT_TIMEOUT,
@@ -197,6 +215,7 @@ enum {
 
 static const struct option long_options[] = {
     {"proxy", required_argument, NULL, OPT_PROXY},
+    {"classic", no_argument, NULL, OPT_CLASSIC},
     {"connect-timeout", required_argument, NULL, OPT_CONNECT},
     {"verbose", no_argument, NULL, 'v'},
     {"json", no_argument, NULL, OPT_JSON},
@@ -242,6 +261,9 @@ static int read_option(const struct parser *parser, int option, const char *valu
         return refuse(parser, "--max", value, "not a number from 1 to 4096");
     case 'v':
         out->verbose = true;
+        return 0;
+    case OPT_CLASSIC:
+        out->classic = true;
         return 0;
     case OPT_JSON:
         out->json = true;

@@ -12,6 +12,7 @@ enum command {
     COMMAND_HELP,
     COMMAND_VERSION,
     COMMAND_CONNECT,
+    COMMAND_BIND,
     COMMAND_UDP,
     COMMAND_FORWARD,
     COMMAND_PROBE,
@@ -22,8 +23,9 @@ struct options {
     enum command command;
     struct sockst_proxy proxy;
     bool json, verbose;
+    bool classic; /* CONNECT and UDP ASSOCIATE instead of TRANSPARENT */
     uint32_t connect_timeout_ms;
-    struct n1_host destination; /* connect, udp, forward */
+    struct n1_host destination; /* connect, udp, forward; bind: whose connection is expected */
     uint8_t ptcl;               /* forward */
     struct endpoint local;      /* forward: where to listen; port 0: any */
     bool lines;                 /* udp: a datagram is a line */

@@ -1,7 +1,8 @@
 /*
- * sockst probe: what a server offers. One control connection for each question; nothing is relayed:
- * every request names a destination that no server reaches (0.0.0.0, port 0), which is judged after
- * what is asked for.
+ * sockst probe: what a server offers, and how to use it. One control connection for each question;
+ * nothing is relayed: every request names a destination that no server reaches (0.0.0.0, port 0),
+ * which is judged after what is asked for. BIND and UDP ASSOCIATE may be granted for it; they end
+ * with the connection, at once.
  */
 #include <errno.h>
 #include <jansson.h>
@@ -16,6 +17,7 @@
 #include "proto/ptcl.h"
 
 #define ROWS_MAX 32
+#define USES 3
 
 enum answer { ANSWER_NO, ANSWER_YES, ANSWER_UNKNOWN };
 
@@ -69,7 +71,7 @@ static int open_control(const struct endpoint *proxy, uint64_t deadline_ms, stru
     return fd;
 }
 
-/* Runs the session to its end. 0, or -errno when the connection broke. */
+/* Runs the session to its first answer that counts. 0, or -errno when the connection broke. */
 static int converse(int fd, struct sockst_session *session, uint64_t deadline_ms)
 {
     while (sockst_session_status(session) == SOCKST_RUNNING) {
@@ -85,8 +87,9 @@ static int converse(int fd, struct sockst_session *session, uint64_t deadline_ms
         if (error < 0)
             return error;
         ssize_t got = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT);
+        size_t taken;
         if (got > 0)
-            sockst_session_receive(session, buffer, (size_t)got, NULL);
+            sockst_session_receive(session, buffer, (size_t)got, &taken);
         else if (got == 0)
             sockst_session_end(session);
         else if (errno != EAGAIN && errno != EINTR)
@@ -96,8 +99,8 @@ static int converse(int fd, struct sockst_session *session, uint64_t deadline_ms
 }
 
 /*
- * Asks one question. `request` NULL: only for the method. The result is a session that has ended;
- * NULL: the connection could not be made, or broke (*error, -errno).
+ * Asks one question. `request` NULL: only for the method. The result is a session that was
+ * answered; NULL: the connection could not be made, or broke (*error, -errno).
  */
 static struct sockst_session *ask(const struct probe *probe, const struct n1_methods *methods,
                                   struct n1_request *request, int *error)
@@ -118,7 +121,8 @@ static struct sockst_session *ask(const struct probe *probe, const struct n1_met
     }
     struct sockst_ask question = {.methods = *methods,
                                   .userpass = proxy->has_user ? &proxy->userpass : NULL,
-                                  .request = request};
+                                  .request = request,
+                                  .in_step = true};
     *error = sockst_session_new(&session, &question);
     if (*error == 0)
         *error = converse(fd, session, deadline_ms);
@@ -186,7 +190,7 @@ static enum answer ask_request(const struct probe *probe, struct n1_request *req
     if (session == NULL)
         return answer;
     const struct sockst_failure *failure = sockst_session_failure(session);
-    if (sockst_session_status(session) == SOCKST_DONE) {
+    if (sockst_session_status(session) != SOCKST_FAILED) {
         answer = ANSWER_YES;
         *reply = N1_REP_SUCCEEDED;
     } else if (failure->error == SOCKST_E_REPLY) {
@@ -232,6 +236,45 @@ static void probe_ptcls(struct probe *probe, enum answer transparent)
     }
 }
 
+static enum answer answer_of(const struct probe *probe, const char *kind, unsigned number)
+{
+    for (size_t i = 0; i < probe->count; i++) {
+        if (strcmp(probe->rows[i].kind, kind) == 0 && probe->rows[i].number == number)
+            return probe->rows[i].answer;
+    }
+    return ANSWER_UNKNOWN;
+}
+
+/* What sockst can do here, and which mode does it. */
+struct use {
+    const char *name;
+    const char *mode; /* "transparent", "classic", or NULL */
+};
+
+static const char *mode_of(const struct probe *probe, unsigned ptcl, unsigned classic)
+{
+    /* Without PTCL the answer for TRANSPARENT does not count: BIND has no counterpart. */
+    if (ptcl != 0 && answer_of(probe, "ptcl", ptcl) == ANSWER_YES)
+        return "transparent";
+    return answer_of(probe, "command", classic) == ANSWER_YES ? "classic" : NULL;
+}
+
+static void find_uses(const struct probe *probe, struct use uses[USES])
+{
+    uses[0] = (struct use){"tcp", mode_of(probe, PTCL_TCP, N1_CMD_CONNECT)};
+    uses[1] = (struct use){"udp", mode_of(probe, PTCL_UDP, N1_CMD_UDP_ASSOCIATE)};
+    uses[2] = (struct use){"bind", mode_of(probe, 0, N1_CMD_BIND)};
+}
+
+static void print_uses(const struct probe *probe)
+{
+    static const char *const commands[USES] = {"connect, forward tcp", "udp, forward udp", "bind"};
+    struct use uses[USES];
+    find_uses(probe, uses);
+    for (size_t i = 0; i < USES; i++)
+        printf("%s: %s\n", commands[i], uses[i].mode != NULL ? uses[i].mode : "not here");
+}
+
 static int print_table(const struct probe *probe)
 {
     static const char *const answers[] = {"no", "yes", "unknown"};
@@ -246,6 +289,7 @@ static int print_table(const struct probe *probe)
         else
             puts("-");
     }
+    print_uses(probe);
     return fflush(stdout) == 0 && !ferror(stdout) ? 0 : -1;
 }
 
@@ -256,6 +300,17 @@ static json_t *json_row(const struct row *row)
     json_t *reply = row->reply < 0 ? json_null() : json_integer(row->reply);
     return json_pack("{s:i, s:s, s:o, s:o}", "number", (int)row->number, "name", row->name,
                      "supported", supported, "reply", reply);
+}
+
+static json_t *json_uses(const struct probe *probe)
+{
+    json_t *object = json_object();
+    struct use uses[USES];
+    find_uses(probe, uses);
+    for (size_t i = 0; i < USES; i++)
+        json_object_set_new(object, uses[i].name,
+                            uses[i].mode != NULL ? json_string(uses[i].mode) : json_null());
+    return object;
 }
 
 static int print_json(const struct probe *probe)
@@ -271,9 +326,9 @@ static int print_json(const struct probe *probe)
             list = commands;
         json_array_append_new(list, json_row(row));
     }
-    json_t *whole = json_pack("{s:s, s:o, s:o, s:o}", "proxy",
-                              endpoint_format(&probe->proxy, text, sizeof(text)), "methods",
-                              methods, "commands", commands, "ptcls", ptcls);
+    json_t *whole = json_pack(
+        "{s:s, s:o, s:o, s:o, s:o}", "proxy", endpoint_format(&probe->proxy, text, sizeof(text)),
+        "methods", methods, "commands", commands, "ptcls", ptcls, "use", json_uses(probe));
     int error = json_dumpf(whole, stdout, JSON_INDENT(2));
     json_decref(whole);
     return error == 0 && putchar('\n') != EOF && fflush(stdout) == 0 ? 0 : -1;
@@ -301,7 +356,7 @@ int command_probe(const struct options *options)
     struct endpoint proxies[SOCKST_PROXY_ADDRESSES_MAX];
     struct sockst_options association;
     struct probe probe = {.options = options};
-    int status = command_resolve(options, proxies, &association);
+    int status = command_resolve(options, PTCL_TCP, proxies, &association);
     if (status != 0)
         return status;
     probe.proxy = choose_proxy(options, &association);

@@ -81,7 +81,8 @@ static bool send_input(struct exchange *exchange)
 {
     exchange->next_waits = false;
     while (find_next(exchange)) {
-        ssize_t sent = send(exchange->data, exchange->input, exchange->next_length, MSG_NOSIGNAL);
+        ssize_t sent =
+            sockst_association_send(exchange->association, exchange->input, exchange->next_length);
         if (sent < 0 && errno == EAGAIN) {
             exchange->next_waits = true;
             return true;
@@ -156,7 +157,7 @@ static void on_data(struct watch *watch, uint32_t events)
     struct exchange *exchange = watch->user;
     uint8_t datagram[UINT16_MAX + 2];
     if ((events & (EPOLLIN | EPOLLERR)) != 0) {
-        ssize_t got = recv(exchange->data, datagram, UINT16_MAX, MSG_DONTWAIT);
+        ssize_t got = sockst_association_receive(exchange->association, datagram, UINT16_MAX);
         if (got >= 0 && !deliver(exchange, datagram, (size_t)got))
             return;
     }
@@ -225,10 +226,9 @@ int command_udp(const struct options *options)
     static struct exchange exchange; /* large */
     struct endpoint proxies[SOCKST_PROXY_ADDRESSES_MAX];
     struct sockst_options association;
-    int status = command_resolve(options, proxies, &association);
+    int status = command_resolve(options, PTCL_UDP, proxies, &association);
     if (status != 0)
         return status;
-    association.ptcl = PTCL_UDP;
     exchange.options = options;
     exchange.opener = (struct opener){.done = on_opened, .user = &exchange};
     exchange.in_watch = (struct watch){.ready = on_input, .user = &exchange};

@@ -23,6 +23,7 @@ struct subject {
     int program; /* what the local program holds */
     pid_t server;
     bool ended, opened;
+    unsigned bound; /* times that BND was told */
     struct flow_result result;
 };
 
@@ -52,7 +53,16 @@ static void on_ended(struct flow *flow, const struct flow_result *result, void *
         loop_stop(&subject->fixture->loop);
 }
 
-static const struct flow_ops ops = {.opened = on_opened, .ended = on_ended};
+static void on_bound(struct flow *flow, const struct endpoint *bound, void *user)
+{
+    struct subject *subject = user;
+    (void)flow;
+    ck_assert_uint_eq(bound->port, 9);
+    ck_assert(!subject->opened);
+    subject->bound++;
+}
+
+static const struct flow_ops ops = {.bound = on_bound, .opened = on_opened, .ended = on_ended};
 
 static void begin(struct fixture *fixture)
 {
@@ -80,7 +90,8 @@ static pid_t fork_program(const struct subject *subject)
 }
 
 /* `serve` runs in a child with the control connection accepted; it has to return 0. */
-static struct subject *add(struct fixture *fixture, int (*serve)(int control))
+static struct subject *add_command(struct fixture *fixture, uint8_t command,
+                                   int (*serve)(int control))
 {
     struct subject *subject = &fixture->subjects[fixture->count++];
     struct endpoint proxy;
@@ -94,13 +105,19 @@ static struct subject *add(struct fixture *fixture, int (*serve)(int control))
         _exit(serve(script_accept(listener)));
     }
     close(listener);
-    struct sockst_options options = {.proxies = &proxy, .proxy_count = 1, .ptcl = PTCL_TCP};
+    struct sockst_options options = {
+        .proxies = &proxy, .proxy_count = 1, .command = command, .ptcl = PTCL_TCP};
     ck_assert_int_eq(n1_host_from_name("a", 1, &options.destination), 0);
     ck_assert_int_eq(flow_open(&subject->flow, &fixture->loop, &options, SCRIPT_TIMEOUT_MS, pair[0],
                                pair[0], &ops, subject),
                      0);
     fixture->running++;
     return subject;
+}
+
+static struct subject *add(struct fixture *fixture, int (*serve)(int control))
+{
+    return add_command(fixture, N1_CMD_TRANSPARENT, serve);
 }
 
 static void finish(struct fixture *fixture)
@@ -180,6 +197,45 @@ static int serve_and_reset(int control)
     script_read(data, &octet, 1);
     script_reset(data);
     return script_read_end(control) ? 0 : 0;
+}
+
+static void grant_classic(int control)
+{
+    struct endpoint bound;
+    struct n1_request request = script_read_request_in_step(control);
+    ck_assert_int_eq(endpoint_parse("192.0.2.1:9", &bound), 0);
+    script_reply(control, N1_REP_SUCCEEDED, &bound);
+    if (request.command == N1_CMD_BIND)
+        script_reply(control, N1_REP_SUCCEEDED, &bound);
+}
+
+static int serve_classic(int control)
+{
+    grant_classic(control);
+    if (read_all(control) != AMOUNT)
+        return 1;
+    script_write(control, "done", 4);
+    close(control);
+    return 0;
+}
+
+static int serve_classic_half_close(int control)
+{
+    grant_classic(control);
+    script_write(control, "early", 5);
+    shutdown(control, SHUT_WR);
+    size_t amount = read_all(control);
+    close(control);
+    return amount == AMOUNT ? 0 : 5;
+}
+
+static int serve_classic_reset(int control)
+{
+    uint8_t octet;
+    grant_classic(control);
+    script_read(control, &octet, 1);
+    script_reset(control);
+    return 0;
 }
 
 static int serve_refusal(int control)
@@ -285,6 +341,66 @@ START_TEST(the_other_side_may_end_first)
 }
 END_TEST
 
+/* CONNECT and BIND: the data travels in N1, and its end is the end. */
+START_TEST(a_classic_transfer_is_complete)
+{
+    static const uint8_t commands[] = {N1_CMD_CONNECT, N1_CMD_BIND};
+    for (size_t i = 0; i < 2; i++) {
+        struct fixture fixture;
+        uint8_t answer[5];
+        size_t fds = script_count_fds();
+        begin(&fixture);
+        struct subject *subject = add_command(&fixture, commands[i], serve_classic);
+        pid_t program = upload(subject, AMOUNT);
+        uint64_t begun_ms = net_now_ms();
+        loop_run(&fixture.loop);
+        reap(program);
+        ck_assert_msg(subject->result.complete, "%s", subject->result.failure.text);
+        ck_assert_uint_eq(subject->bound, commands[i] == N1_CMD_BIND ? 1 : 0);
+        ck_assert_uint_eq(subject->result.up_bytes, AMOUNT);
+        ck_assert_int_eq(recv(subject->program, answer, sizeof(answer), MSG_WAITALL), 4);
+        ck_assert_uint_lt(net_now_ms() - begun_ms, SOCKST_LINGER_MS); /* nothing to wait for */
+        finish(&fixture);
+        ck_assert_uint_eq(script_count_fds(), fds);
+    }
+}
+END_TEST
+
+START_TEST(a_classic_target_may_end_first)
+{
+    struct fixture fixture;
+    begin(&fixture);
+    struct subject *subject = add_command(&fixture, N1_CMD_CONNECT, serve_classic_half_close);
+    pid_t program = fork_program(subject);
+    if (program == 0) {
+        static uint8_t block[AMOUNT];
+        uint8_t answer[6];
+        ssize_t got = recv(subject->program, answer, sizeof(answer), MSG_WAITALL);
+        _exit(got == 5 && send(subject->program, block, sizeof(block), MSG_NOSIGNAL) == AMOUNT &&
+                      shutdown(subject->program, SHUT_WR) == 0
+                  ? 0
+                  : 1);
+    }
+    loop_run(&fixture.loop);
+    ck_assert_msg(subject->result.complete, "%s", subject->result.failure.text);
+    reap(program);
+    finish(&fixture);
+}
+END_TEST
+
+START_TEST(a_classic_reset_is_incomplete)
+{
+    struct fixture fixture;
+    begin(&fixture);
+    struct subject *subject = add_command(&fixture, N1_CMD_CONNECT, serve_classic_reset);
+    ck_assert_int_eq(write(subject->program, "x", 1), 1);
+    loop_run(&fixture.loop);
+    ck_assert(!subject->result.complete);
+    ck_assert_int_eq(subject->result.failure.error, SOCKST_E_DATA);
+    finish(&fixture);
+}
+END_TEST
+
 /* N1-END-030: both rules about the five seconds, side by side. */
 START_TEST(n1_is_kept_after_the_end_and_waited_for_after_its_own)
 {
@@ -371,6 +487,9 @@ int main(void)
     tcase_set_timeout(tcase, 40);
     tcase_add_test(tcase, a_whole_transfer_is_complete);
     tcase_add_test(tcase, the_other_side_may_end_first);
+    tcase_add_test(tcase, a_classic_transfer_is_complete);
+    tcase_add_test(tcase, a_classic_target_may_end_first);
+    tcase_add_test(tcase, a_classic_reset_is_incomplete);
     tcase_add_test(tcase, n1_is_kept_after_the_end_and_waited_for_after_its_own);
     tcase_add_test(tcase, what_was_on_its_way_still_arrives);
     tcase_add_test(tcase, a_reset_is_incomplete_and_passed_on);

@@ -77,6 +77,35 @@ START_TEST(options_stand_anywhere)
 }
 END_TEST
 
+START_TEST(classic_is_asked_for)
+{
+    ck_assert(!good("connect h 80").classic);
+    ck_assert(good("--classic connect h 80").classic);
+    ck_assert(good("udp h 53 --classic").classic);
+    ck_assert(good("forward --classic tcp 127.0.0.1:0 h:1").classic);
+}
+END_TEST
+
+START_TEST(bind_expects_somebody_or_anybody)
+{
+    struct options options = good("bind 192.0.2.1");
+    ck_assert_int_eq(options.command, COMMAND_BIND);
+    ck_assert_uint_eq(options.destination.port, 0);
+    options = good("bind [2001:db8::1] 20");
+    ck_assert_uint_eq(options.destination.atyp, N1_ATYP_V6);
+    ck_assert_uint_eq(options.destination.port, 20);
+    options = good("bind 0.0.0.0 0");
+    ck_assert(ip_address_is_unspecified(&options.destination.address));
+    static const char *const wrong[] = {"bind", "bind h 1 2", "bind h 65536", "bind h x",
+                                        "bind a..b"};
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++) {
+        char why[OPTIONS_WHY_MAX];
+        ck_assert_msg(parse(wrong[i], NULL, &options, why) == -EINVAL, "%s", wrong[i]);
+        ck_assert_uint_ne(strlen(why), 0);
+    }
+}
+END_TEST
+
 START_TEST(names_go_to_the_server_as_names)
 {
     struct options options = good("connect www.example.org 443");
@@ -184,6 +213,8 @@ int main(void)
     tcase_add_test(tcase, defaults);
     tcase_add_test(tcase, the_proxy_comes_from_the_option_then_the_environment);
     tcase_add_test(tcase, options_stand_anywhere);
+    tcase_add_test(tcase, classic_is_asked_for);
+    tcase_add_test(tcase, bind_expects_somebody_or_anybody);
     tcase_add_test(tcase, names_go_to_the_server_as_names);
     tcase_add_test(tcase, forwards);
     tcase_add_test(tcase, everything_else_is_refused_with_a_line);

@@ -305,6 +305,95 @@ START_TEST(questions_that_cannot_be_asked)
 }
 END_TEST
 
+static struct sockst_session *bind_session(bool in_step)
+{
+    struct n1_request request = {.command = N1_CMD_BIND, .destination = request_of().destination};
+    struct sockst_ask ask = {.methods = none_only, .request = &request, .in_step = in_step};
+    struct sockst_session *session = NULL;
+    ck_assert_int_eq(sockst_session_new(&session, &ask), 0);
+    return session;
+}
+
+/* As a socket would: what was not taken comes again. Returns the calls that saw BOUND. */
+static size_t feed_again(struct sockst_session *session, const uint8_t *data, size_t length,
+                         size_t step)
+{
+    size_t bound = 0, done = 0;
+    while (done < length && sockst_session_status(session) < SOCKST_DONE) {
+        size_t taken = 0, count = length - done < step ? length - done : step;
+        enum sockst_status status = sockst_session_receive(session, data + done, count, &taken);
+        ck_assert_uint_le(taken, count);
+        done += taken;
+        if (status == SOCKST_BOUND) {
+            ck_assert_uint_eq(sockst_session_reply(session)->bound.port, 50000);
+            bound++;
+        }
+    }
+    return bound;
+}
+
+START_TEST(bind_has_two_replies)
+{
+    static const uint8_t answer[] = {5,   0,                                      /* the method */
+                                     5,   0,   0,   1,  192, 0, 2, 9, 0xc3, 0x50, /* BND */
+                                     5,   0,   0,   1,  192, 0, 2, 1, 0x00, 0x14, /* the peer */
+                                     'd', 'a', 't', 'a'};
+    for (size_t step = 1; step <= sizeof(answer); step++) {
+        struct sockst_session *session = bind_session(false);
+        ck_assert_uint_ge(feed_again(session, answer, sizeof(answer) - 4, step), 1);
+        ck_assert_int_eq(sockst_session_status(session), SOCKST_DONE);
+        ck_assert_uint_eq(sockst_session_reply(session)->bound.port, 20);
+        sockst_session_free(session);
+    }
+    /* What follows the second reply is the peer's. */
+    struct sockst_session *session = bind_session(false);
+    size_t taken;
+    ck_assert_int_eq(sockst_session_receive(session, answer, sizeof(answer), &taken), SOCKST_BOUND);
+    ck_assert_uint_eq(taken, 12);
+    ck_assert_int_eq(sockst_session_receive(session, answer + 12, sizeof(answer) - 12, &taken),
+                     SOCKST_DONE);
+    ck_assert_uint_eq(taken, 10);
+    sockst_session_free(session);
+}
+END_TEST
+
+START_TEST(each_reply_of_bind_may_refuse)
+{
+    for (unsigned code = 1; code < 256; code++) {
+        uint8_t refusal[] = {5, (uint8_t)code, 0, 1, 0, 0, 0, 0, 0, 0};
+        for (int second = 0; second < 2; second++) {
+            struct sockst_session *session = bind_session(false);
+            feed_again(session, (const uint8_t[]){5, 0}, 2, 2);
+            if (second)
+                ck_assert_uint_eq(feed_again(session, success, sizeof(success), 10), 1);
+            feed_again(session, refusal, sizeof(refusal), 3);
+            assert_failed(session, SOCKST_E_REPLY);
+            ck_assert_uint_eq(sockst_session_failure(session)->reply, code);
+            sockst_session_free(session);
+        }
+    }
+    struct sockst_session *session = bind_session(false);
+    feed_again(session, (const uint8_t[]){5, 0}, 2, 2);
+    feed_again(session, success, sizeof(success), 10);
+    ck_assert_int_eq(sockst_session_end(session), SOCKST_FAILED);
+    assert_failed(session, SOCKST_E_CLOSED);
+    sockst_session_free(session);
+}
+END_TEST
+
+START_TEST(in_step_the_request_waits_for_the_method)
+{
+    struct sockst_session *session = bind_session(true);
+    struct n1_request request = {.command = N1_CMD_BIND, .destination = request_of().destination};
+    uint8_t expected[N1_REQUEST_MAX];
+    size_t length = n1_request_encode(&request, expected, sizeof(expected));
+    assert_output(session, (const uint8_t[]){5, 1, 0}, 3, 3);
+    ck_assert_int_eq(feed(session, (const uint8_t[]){5, 0}, 2, 1), SOCKST_RUNNING);
+    assert_output(session, expected, length, 4);
+    sockst_session_free(session);
+}
+END_TEST
+
 int main(void)
 {
     TCase *tcase = tcase_create("session");
@@ -321,5 +410,8 @@ int main(void)
     tcase_add_test(tcase, what_follows_the_reply_is_not_taken);
     tcase_add_test(tcase, the_longest_reply_fits);
     tcase_add_test(tcase, questions_that_cannot_be_asked);
+    tcase_add_test(tcase, bind_has_two_replies);
+    tcase_add_test(tcase, each_reply_of_bind_may_refuse);
+    tcase_add_test(tcase, in_step_the_request_waits_for_the_method);
     return run_tests(tcase);
 }

@@ -3,6 +3,8 @@
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <poll.h>
 #include <stdlib.h>
 #include <sys/socket.h>
@@ -33,8 +35,9 @@ int script_listen(int type, struct endpoint *local)
 int script_accept(int listener)
 {
     wait_readable(listener, SCRIPT_TIMEOUT_MS);
-    int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+    int on = 1, fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
     ck_assert_int_ge(fd, 0);
+    setsockopt(fd, IPPROTO_TCP, TCP_NODELAY, &on, sizeof(on));
     return fd;
 }
 
@@ -53,19 +56,47 @@ void script_write(int fd, const void *data, size_t length)
     ck_assert_int_eq(send(fd, data, length, MSG_NOSIGNAL), (ssize_t)length);
 }
 
-struct n1_request script_read_request(int fd)
+static void read_methods(int fd)
+{
+    uint8_t data[3];
+    script_read(fd, data, sizeof(data));
+    ck_assert_mem_eq(data, ((uint8_t[]){5, 1, 0}), 3);
+}
+
+static struct n1_request read_bare_request(int fd)
 {
     uint8_t data[N1_REQUEST_MAX];
     struct n1_request request;
     size_t length = 0, used;
-    script_read(fd, data, 3);
-    ck_assert_mem_eq(data, ((uint8_t[]){5, 1, 0}), 3);
     do {
         ck_assert_uint_lt(length, sizeof(data));
         script_read(fd, data + length++, 1);
     } while (n1_request_decode(data, length, &request, &used) == N1_NEED_MORE);
     ck_assert_int_eq(n1_request_decode(data, length, &request, &used), N1_OK);
     return request;
+}
+
+struct n1_request script_read_request(int fd)
+{
+    read_methods(fd);
+    return read_bare_request(fd);
+}
+
+struct n1_request script_read_request_in_step(int fd)
+{
+    struct pollfd pollfd = {.fd = fd, .events = POLLIN};
+    read_methods(fd);
+    ck_assert_msg(poll(&pollfd, 1, 30) == 0, "the request came with the method list");
+    script_write(fd, (const uint8_t[]){5, 0}, 2);
+    return read_bare_request(fd);
+}
+
+void script_reply(int fd, uint8_t code, const struct endpoint *bound)
+{
+    uint8_t data[N1_REPLY_MAX];
+    size_t length = n1_reply_encode(code, bound, data, sizeof(data));
+    ck_assert_uint_ne(length, 0);
+    script_write(fd, data, length);
 }
 
 void script_answer(int fd, uint8_t code, const struct endpoint *bound)

@@ -17,6 +17,10 @@ void script_read(int fd, uint8_t *data, size_t length);
 void script_write(int fd, const void *data, size_t length);
 /* Reads method list and request of a client that offers NO AUTHENTICATION alone. */
 struct n1_request script_read_request(int fd);
+/* The same of a client that waits for 05 00 before it sends the request: it is told so. */
+struct n1_request script_read_request_in_step(int fd);
+/* The reply alone. */
+void script_reply(int fd, uint8_t code, const struct endpoint *bound);
 /* 05 00 and the reply. */
 void script_answer(int fd, uint8_t code, const struct endpoint *bound);
 /* Waits for the end: true for FIN, false for RST. Octets before it are discarded. */
