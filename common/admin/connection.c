@@ -186,6 +186,24 @@ static void on_relieved(struct channel *channel, void *user)
 
 /* Each returns false when the connection has to end. */
 
+static void add_counter(struct admin_status *status, const char *name, uint64_t value)
+{
+    if (status->counter_count < ADMIN_COUNTERS_MAX) {
+        struct admin_counter *counter = &status->counters[status->counter_count++];
+        snprintf(counter->name, sizeof(counter->name), "%s", name);
+        counter->value = value;
+    }
+}
+
+/* What this socket itself has seen, after the daemon's own. */
+static void add_own_counters(struct admin_status *status, const struct admin_server_stats *stats)
+{
+    add_counter(status, "admin_connections", stats->connections);
+    add_counter(status, "admin_refused", stats->refused);
+    add_counter(status, "admin_requests", stats->requests);
+    add_counter(status, "admin_bad_requests", stats->bad_requests);
+}
+
 static bool answer_status(struct admin_connection *connection, const struct admin_request *request)
 {
     (void)request;
@@ -197,6 +215,7 @@ static bool answer_status(struct admin_connection *connection, const struct admi
     memset(&answer, 0, sizeof(answer));
     answer.type = ADMIN_ANSWER_STATUS;
     config->ops->status(config->ops_user, &answer.status);
+    add_own_counters(&answer.status, config->stats);
     return send_answer(connection, &answer) && send_end(connection, 1);
 }
 

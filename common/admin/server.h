@@ -14,6 +14,7 @@
 struct admin_server;
 
 struct admin_server_ops {
+    /* admin_server_stats() are added to its counters. */
     void (*status)(void *user, struct admin_status *out);
     /* The next relay at or after *cursor (0 at first), which is advanced past it; false at the end
      * of the table. Relays may come and go between calls. */
