@@ -358,6 +358,7 @@ static void on_channel_closed(struct channel *channel, int error, void *user)
     tear_down(link);
     const char *why = link->why;
     if (why[0] == '\0') {
+        link->stats.bad_messages += error == -EPROTO;
         why = error == 0          ? "the peer closed the connection"
               : error == -EPROTO  ? "broken framing, or a descriptor that no frame declares"
               : error == -ENOBUFS ? "the peer does not read"
