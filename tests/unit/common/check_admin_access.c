@@ -141,6 +141,7 @@ START_TEST(socket_file_is_for_the_group)
 }
 END_TEST
 
+/* ADMIN-CONN-010 */
 START_TEST(at_most_so_many_connections)
 {
     struct admin_server_config config = standard();
@@ -164,6 +165,7 @@ START_TEST(at_most_so_many_connections)
 }
 END_TEST
 
+/* ADMIN-CONN-020 */
 START_TEST(client_that_asks_nothing)
 {
     struct admin_server_config config = standard();
@@ -178,6 +180,7 @@ START_TEST(client_that_asks_nothing)
 }
 END_TEST
 
+/* ADMIN-CONN-020 */
 START_TEST(client_that_does_not_read)
 {
     struct admin_server_config config = standard();

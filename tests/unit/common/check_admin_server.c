@@ -196,6 +196,7 @@ START_TEST(two_clients_at_once)
 }
 END_TEST
 
+/* ADMIN-FRAME-010 */
 START_TEST(requests_octet_by_octet)
 {
     uint8_t frame[1024];
@@ -216,6 +217,7 @@ START_TEST(requests_octet_by_octet)
 }
 END_TEST
 
+/* ADMIN-REQ-010 */
 START_TEST(requests_one_behind_the_other)
 {
     start();
@@ -357,6 +359,7 @@ static void expect_refused_octets(const void *octets, size_t length, const char 
     finish();
 }
 
+/* ADMIN-FRAME-010, ADMIN-FRAME-020 */
 START_TEST(lengths_out_of_range)
 {
     const uint32_t lengths[] = {0, ADMIN_PAYLOAD_MAX + 1, FRAME_PAYLOAD_MAX, 0x80000000,

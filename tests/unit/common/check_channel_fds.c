@@ -179,6 +179,7 @@ START_TEST(descriptors_are_consumed_by_a_send_that_fails)
 }
 END_TEST
 
+/* N2-FD-040: close-on-exec */
 START_TEST(received_descriptors_are_close_on_exec)
 {
     uint8_t frame[FRAME_HEADER + 30];

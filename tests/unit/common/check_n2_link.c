@@ -68,6 +68,7 @@ START_TEST(socksd_refuses_another_major)
 }
 END_TEST
 
+/* N2-HELLO-040 */
 START_TEST(hello_has_a_deadline)
 {
     struct n2_link_config config = standard(_i ? N2_ROLE_SOCKSD : N2_ROLE_RELAYD);
@@ -233,6 +234,7 @@ START_TEST(what_this_side_may_not_send)
 }
 END_TEST
 
+/* N2-FIELD-100 */
 START_TEST(invalid_message_is_not_sent)
 {
     start_two();
@@ -248,6 +250,7 @@ END_TEST
 
 /* --- liveness --- */
 
+/* N2-PING-010 */
 START_TEST(ping_is_answered)
 {
     struct n2_message ping = sample(N2_PING), heard;
@@ -261,6 +264,7 @@ START_TEST(ping_is_answered)
 }
 END_TEST
 
+/* N2-PING-010, N2-PING-020 */
 START_TEST(mute_peer_is_asked_and_then_given_up)
 {
     struct n2_link_config config = standard(N2_ROLE_SOCKSD);
@@ -285,6 +289,7 @@ START_TEST(mute_peer_is_asked_and_then_given_up)
 }
 END_TEST
 
+/* N2-PING-020 */
 START_TEST(peer_that_answers_is_kept)
 {
     struct n2_link_config config = standard(N2_ROLE_SOCKSD);
@@ -395,6 +400,7 @@ END_TEST
 
 /* --- a peer that does not read --- */
 
+/* N2-MARK-010 */
 START_TEST(congestion_and_relief)
 {
     start_raw_up(N2_ROLE_SOCKSD);
@@ -416,6 +422,7 @@ START_TEST(congestion_and_relief)
 }
 END_TEST
 
+/* N2-MARK-020 */
 START_TEST(full_queue_ends_the_link)
 {
     struct n2_link_config config = standard(N2_ROLE_SOCKSD);

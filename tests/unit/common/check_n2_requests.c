@@ -132,6 +132,7 @@ START_TEST(cancelled_and_the_answer_comes_late)
 }
 END_TEST
 
+/* N2-TRANS-020 */
 START_TEST(ten_thousand_in_flight_answered_backwards)
 {
     static uint64_t transactions[MANY];
@@ -160,6 +161,7 @@ START_TEST(ten_thousand_in_flight_answered_backwards)
 }
 END_TEST
 
+/* N2-TRANS-060 */
 START_TEST(at_most_so_many_in_flight)
 {
     struct n2_link_config config = standard(N2_ROLE_SOCKSD);

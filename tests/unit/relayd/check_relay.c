@@ -509,6 +509,7 @@ static void refused(const struct n2_open_relay *order, enum n2_error error, cons
     ck_assert_uint_eq(fake.plane.opens, 0);
 }
 
+/* N2-RELAY-030 */
 START_TEST(orders_that_are_not_served)
 {
     struct n2_open_relay order = fake_order(1);

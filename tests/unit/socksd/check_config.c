@@ -173,6 +173,7 @@ START_TEST(test_everything_set)
 }
 END_TEST
 
+/* N2-PEER-030, ADMIN-PEER-020: a socket is the path of a file, and nothing else */
 START_TEST(test_errors_have_a_place)
 {
     static const struct {

@@ -371,6 +371,7 @@ START_TEST(test_client_over_ipv6)
 END_TEST
 
 /* A link-local S lives on the interface of the control connection, and BND is asked for there. */
+/* N1-SRC-050 */
 START_TEST(test_link_local_source)
 {
     char text[ENDPOINT_TEXT_MAX];
