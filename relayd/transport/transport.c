@@ -18,6 +18,8 @@ static const struct transport transports[] = {
         .flows =
             {
                 [N2_KIND_TRANSPARENT] = &tcp_transparent_flow_ops,
+                [N2_KIND_CONNECT] = &tcp_connect_flow_ops,
+                [N2_KIND_BIND] = &tcp_bind_flow_ops,
             },
     },
     {

@@ -62,11 +62,11 @@ static int put_into_pipe(struct tcp_stream *stream, struct socket_plane *plane,
         return rc;
     stream->has_pipe = true;
     const ssize_t n = write(stream->pipe.write_fd, octets, length);
-    if (n != (ssize_t)length)
-        return n < 0 ? -errno : -EIO;
-    stream->in_pipe = (uint32_t)length;
+    if (n < 0)
+        return -errno;
+    stream->in_pipe = (uint32_t)n;
     stream->blocked = true;
-    return 0;
+    return n == (ssize_t)length ? 0 : -EIO;
 }
 
 enum tcp_stream_result tcp_stream_push(struct tcp_stream *stream, struct socket_plane *plane,

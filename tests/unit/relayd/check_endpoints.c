@@ -160,6 +160,57 @@ START_TEST(test_egress)
 }
 END_TEST
 
+static void expect_for_peer(const struct endpoints *endpoints, const char *peer, const char *client,
+                            const char *hint, const char *wanted)
+{
+    const struct ip_address who = ip(peer), from = ip(client),
+                            hinted = hint != NULL ? ip(hint) : none;
+    struct ip_address address;
+    const int rc = endpoints_choose_for_peer(endpoints, &who, &from, &hinted, &none, &address);
+
+    if (wanted == NULL) {
+        ck_assert_int_eq(rc, -EADDRNOTAVAIL);
+        return;
+    }
+    ck_assert_int_eq(rc, 0);
+    EXPECT_ADDRESS(address, wanted);
+}
+
+/* N2-BIND-010 */
+START_TEST(test_for_a_peer)
+{
+    struct ip_address addresses[] = {ip("127.0.0.9"), ip("169.254.1.1"), ip("192.0.2.1"),
+                                     ip("192.0.2.2"), ip("::1"),         ip("2001:db8::1")};
+    struct ip_address egress[] = {ip("203.0.113.1")};
+
+    config.bind.addresses = (struct config_list){addresses, 6};
+    struct endpoints *endpoints = make(NULL);
+    /* One that is named: the kernel chooses. */
+    expect_for_peer(endpoints, "198.51.100.1", "10.0.0.1", "192.0.2.1", "-");
+    /* Anybody: not where the client came, not loopback, as far as there is a choice. */
+    expect_for_peer(endpoints, "0.0.0.0", "10.0.0.1", NULL, "192.0.2.1");
+    expect_for_peer(endpoints, "0.0.0.0", "10.0.0.1", "192.0.2.1", "192.0.2.2");
+    expect_for_peer(endpoints, "0.0.0.0", "10.0.0.1", "192.0.2.2", "192.0.2.1");
+    expect_for_peer(endpoints, "::", "10.0.0.1", "2001:db8::1", "2001:db8::1");
+    expect_for_peer(endpoints, "::", "10.0.0.1", "2001:db8::2", "2001:db8::1");
+    endpoints_free(endpoints);
+    config.bind.addresses.count = 1;
+    endpoints = make(NULL);
+    expect_for_peer(endpoints, "0.0.0.0", "10.0.0.1", NULL, NULL);
+    expect_for_peer(endpoints, "0.0.0.0", "127.0.0.1", "127.0.0.9", "127.0.0.9");
+    expect_for_peer(endpoints, "::", "::1", NULL, NULL);
+    endpoints_free(endpoints);
+    /* The address from which targets are reached comes first, and what is not named is not used. */
+    config.bind.addresses.count = 6;
+    config.egress.addresses = (struct config_list){egress, 1};
+    endpoints = make(NULL);
+    expect_for_peer(endpoints, "198.51.100.1", "10.0.0.1", NULL, "203.0.113.1");
+    expect_for_peer(endpoints, "0.0.0.0", "10.0.0.1", NULL, "203.0.113.1");
+    expect_for_peer(endpoints, "::", "10.0.0.1", NULL, NULL);
+    endpoints_free(endpoints);
+}
+END_TEST
+
 START_TEST(test_egress_ports)
 {
     struct port_range ranges[] = {{40000, 40001}, {50000, 50000}};
@@ -292,6 +343,7 @@ int main(void)
     tcase_add_test(tests, test_bound_none_of_family);
     tcase_add_test(tests, test_bound_of_the_hosts_own);
     tcase_add_test(tests, test_egress);
+    tcase_add_test(tests, test_for_a_peer);
     tcase_add_test(tests, test_egress_ports);
     tcase_add_test(tests, test_a_pool_for_each_address);
     tcase_add_test(tests, test_pools_made_on_demand_are_bounded);

@@ -29,7 +29,7 @@ struct client {
     char why[256];
     struct n2_hello hello;
     struct n2_message last;
-    unsigned opened, failed, closed, events;
+    unsigned opened, failed, closed, events, connected;
     uint64_t relay; /* of the last RelayOpened */
 };
 
@@ -57,6 +57,7 @@ static void client_message(struct n2_link *link, const struct n2_message *messag
     (void)stray; /* orders are sent without n2_link_request(), so every answer is one */
     ck_assert_int_lt(fd, 0);
     client->last = *message;
+    client->connected += message->type == N2_RELAY_CONNECTED;
     client->opened += message->type == N2_RELAY_OPENED;
     client->failed += message->type == N2_RELAY_FAILED;
     client->closed += message->type == N2_RELAY_CLOSED;
@@ -140,11 +141,35 @@ static void client_close_relay(struct client *client, uint64_t relay)
     client_send(client, &message);
 }
 
+/* Hands the end of a pipe over; returns the other one, which says what has become of it. */
+static int client_attach(struct client *client, uint64_t relay, const char *early)
+{
+    struct n2_message message = {.type = N2_ATTACH_CLIENT, .fd_count = 1};
+    int ends[2];
+
+    message.attach_client.relay = relay;
+    message.attach_client.early_length = (uint16_t)strlen(early);
+    memcpy(message.attach_client.early, early, strlen(early));
+    ck_assert_int_eq(pipe(ends), 0);
+    ck_assert_int_eq(n2_link_send(client->link, &message, ends[1]), 0);
+    return ends[0];
+}
+
+/* Nobody holds the other end any more. */
+static void expect_closed(int fd)
+{
+    char octet;
+
+    ck_assert_int_eq(read(fd, &octet, 1), 0);
+    close(fd);
+}
+
 /* What was sent before has been dealt with: an order that is refused has been answered. */
 static void client_settle(struct client *client)
 {
     struct n2_open_relay order = fake_order(1);
-    order.kind = N2_KIND_BIND;
+    order.kind = N2_KIND_UDP_ASSOCIATE;
+    order.destination_count = 0;
     client_order(client, &order);
     ck_assert_int_eq(client->last.type, N2_RELAY_FAILED);
 }
@@ -557,6 +582,108 @@ START_TEST(a_lost_peer_leaves_no_relay)
     }
     uv_run(&fake.loop, UV_RUN_NOWAIT);
     ck_assert_uint_eq(descriptors(), before);
+}
+END_TEST
+
+/* ---- AttachClient --------------------------------------------------------------------------- */
+
+static struct relay *open_kind(struct client *client, uint64_t association, enum n2_kind kind)
+{
+    struct n2_open_relay order = fake_order(association);
+
+    order.kind = kind;
+    fake.plane.in_open = fake_opened;
+    client_order(client, &order);
+    ck_assert_int_eq(client->last.type, N2_RELAY_OPENED);
+    return relay_table_find(fake.context.table, client->relay);
+}
+
+START_TEST(a_client_is_handed_over)
+{
+    struct client client;
+    unsigned before = descriptors();
+
+    client_come_up(&client);
+    struct relay *relay = open_kind(&client, 2, _i == 0 ? N2_KIND_CONNECT : N2_KIND_BIND);
+    if (_i == 1) {
+        relay->destination = fake_endpoint("203.0.113.5:20");
+        relay_peer_connected(relay);
+        while (client.connected == 0) {
+            run_once();
+        }
+        ck_assert_uint_eq(client.last.relay_connected.relay, relay->id);
+        ck_assert_uint_eq(client.last.relay_connected.peer.port, 20);
+    }
+    int fd = client_attach(&client, relay->id, "early");
+    client_settle(&client);
+    expect_closed(fd); /* the plane did */
+    ck_assert_uint_eq(fake.plane.attaches, 1);
+    ck_assert_uint_eq(fake.plane.early_length, 5);
+    ck_assert_mem_eq(fake.plane.early, "early", 5);
+    ck_assert_uint_eq(metric(RELAYD_N2_UNKNOWN_RELAY), 0);
+    client_leave(&client);
+    while (metric(RELAYD_N2_PEERS) != 0) {
+        run_once();
+    }
+    uv_run(&fake.loop, UV_RUN_NOWAIT);
+    ck_assert_uint_eq(descriptors(), before);
+}
+END_TEST
+
+/* For a relay that never was, has ended, is about to, or is another's: dropped, counted, no more.
+ */
+START_TEST(a_client_for_nobody_is_dropped)
+{
+    struct client client, other;
+
+    client_come_up(&client);
+    client_come_up(&other);
+    fake.plane.in_close = NULL;
+    struct relay *others = open_kind(&other, 2, N2_KIND_CONNECT);
+    struct relay *closing = open_kind(&client, 3, N2_KIND_CONNECT);
+    const uint64_t ids[] = {4711, UINT64_MAX, others->id, closing->id};
+    relay_close(closing, N2_REASON_ADMIN);
+    for (unsigned i = 0; i < 4; i++) {
+        int fd = client_attach(&client, ids[i], "early");
+        client_settle(&client);
+        expect_closed(fd);
+        ck_assert_uint_eq(metric(RELAYD_N2_UNKNOWN_RELAY), i + 1);
+    }
+    ck_assert_uint_eq(fake.plane.attaches, 0);
+    ck_assert_int_eq(others->state, RELAY_ST_WAITING);
+    client_leave(&client);
+    client_leave(&other);
+}
+END_TEST
+
+enum not_awaited { NOT_OF_THIS_KIND, NOT_TWICE, NOT_ONCE_ACTIVE, NOT_WITHOUT_PEER, NOT_COUNT };
+
+/* _i: why. The connection ends, and the descriptor with it. */
+START_TEST(a_client_that_is_not_awaited_ends_the_connection)
+{
+    struct client client;
+    const enum n2_kind kind = _i == NOT_OF_THIS_KIND   ? N2_KIND_TRANSPARENT
+                              : _i == NOT_WITHOUT_PEER ? N2_KIND_BIND
+                                                       : N2_KIND_CONNECT;
+
+    client_come_up(&client);
+    struct relay *relay = open_kind(&client, 2, kind);
+    const uint64_t id = relay->id;
+    if (_i == NOT_TWICE || _i == NOT_ONCE_ACTIVE) {
+        fake.plane.in_attach = _i == NOT_ONCE_ACTIVE ? relay_client_arrived : NULL;
+        int fd = client_attach(&client, id, "");
+        client_settle(&client);
+        expect_closed(fd);
+    }
+    const unsigned attaches = fake.plane.attaches;
+    int fd = client_attach(&client, id, "early");
+    while (client.link != NULL) {
+        run_once();
+    }
+    expect_closed(fd);
+    ck_assert_uint_eq(fake.plane.attaches, attaches);
+    ck_assert_uint_eq(relay_table_count(fake.context.table), 0);
+    ck_assert_uint_eq(metric(RELAYD_N2_BAD_MESSAGES), 1);
 }
 END_TEST
 
@@ -1042,6 +1169,9 @@ static Suite *suite(void)
     tcase_add_test(tcase, anothers_relay_does_not_exist);
     tcase_add_test(tcase, an_id_of_an_ended_connection_means_nothing);
     tcase_add_loop_test(tcase, a_lost_peer_leaves_no_relay, 0, 2);
+    tcase_add_loop_test(tcase, a_client_is_handed_over, 0, 2);
+    tcase_add_test(tcase, a_client_for_nobody_is_dropped);
+    tcase_add_loop_test(tcase, a_client_that_is_not_awaited_ends_the_connection, 0, NOT_COUNT);
     tcase_add_test(tcase, above_the_limit_orders_fail_until_there_is_room);
     tcase_add_test(tcase, drain_keeps_what_there_is);
     tcase_add_test(tcase, policy_changed_is_taken);

@@ -513,11 +513,8 @@ static void refused(const struct n2_open_relay *order, enum n2_error error, cons
 START_TEST(orders_that_are_not_served)
 {
     struct n2_open_relay order = fake_order(1);
-    order.kind = N2_KIND_CONNECT;
-    refused(&order, N2_ERROR_UNSUPPORTED, "CONNECT");
-    order = fake_order(2);
     order.kind = N2_KIND_UDP_ASSOCIATE;
-    refused(&order, N2_ERROR_UNSUPPORTED, "UDP ASSOCIATE");
+    refused(&order, N2_ERROR_UNSUPPORTED, "UDP ASSOCIATE to a relayd of TCP");
     order = fake_order(3);
     order.ptcl = PTCL_UDP;
     refused(&order, N2_ERROR_UNSUPPORTED, "UDP to a relayd of TCP");

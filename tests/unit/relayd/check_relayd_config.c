@@ -59,6 +59,7 @@ START_TEST(defaults)
     ck_assert_uint_eq(config.egress.ports.count, 0);
     ck_assert_uint_eq(config.tcp.connect_timeout_ms, 10000);
     ck_assert_uint_eq(config.tcp.accept_timeout_ms, 10000);
+    ck_assert_uint_eq(config.tcp.bind_timeout_ms, 60000);
     ck_assert_uint_eq(config.tcp.fin_timeout_ms, 60000);
     ck_assert_uint_eq(config.tcp.pipe_size, 1 << 20);
     ck_assert_uint_eq(config.udp.idle_timeout_ms, 0);

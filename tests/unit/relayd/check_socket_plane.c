@@ -118,7 +118,7 @@ START_TEST(test_refuses)
 
     fake_relay_init(&relay, &fixture, PTCL_TCP, &any, &any);
     ck_assert_ptr_null(fixture.plane->ops->refuses(fixture.plane, &relay.relay));
-    relay.relay.kind = N2_KIND_CONNECT;
+    relay.relay.kind = N2_KIND_UDP_ASSOCIATE;
     ck_assert_ptr_nonnull(fixture.plane->ops->refuses(fixture.plane, &relay.relay));
     relay.relay.kind = N2_KIND_TRANSPARENT;
     relay.relay.transport = &no_sockets;

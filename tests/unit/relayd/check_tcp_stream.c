@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "relayd/plane/socket/tcp_stream.h"
 #include "tests/unit/relayd/tcp_connection.h"
 
 #define BULK ((size_t)20 * 1024 * 1024)
@@ -356,6 +357,89 @@ START_TEST(test_max_bytes)
 }
 END_TEST
 
+/* ---- octets ahead of the sender's --------------------------------------------------------------
+ */
+
+/* A connection that takes nothing more; returns how many octets it took. */
+static size_t fill_connection(int *receiver, int *peer)
+{
+    static uint8_t zeros[64 * 1024];
+    const int listener = party_listener(PARTY_TARGET, false, 0);
+    const struct endpoint name = socket_name(listener);
+    size_t filled = 0;
+
+    *receiver = party_socket(PARTY_RELAY, false, SOCK_STREAM, 0);
+    ck_assert_int_eq(connect_to(*receiver, &name), 0);
+    *peer = accept(listener, NULL, NULL);
+    ck_assert_int_ge(*peer, 0);
+    close(listener);
+    set_blocking(*peer, false);
+    for (unsigned still = 0; still < 20;) {
+        const ssize_t n = send(*receiver, zeros, sizeof(zeros), MSG_DONTWAIT);
+        still = n > 0 ? 0 : still + 1;
+        filled += n > 0 ? (size_t)n : 0;
+        plane_fixture_turn(&fixture);
+    }
+    return filled;
+}
+
+/* _i: mover. What a full receiver does not take waits in a pipe; without one it is an error. */
+START_TEST(test_push_to_a_full_receiver)
+{
+    struct socket_plane *plane = plane_fixture_socket_plane(&fixture);
+    uint8_t *early = random_octets(N2_EARLY_DATA_MAX);
+    struct tcp_stream stream = {.has_pipe = false};
+    static uint8_t buffer[1024 * 1024];
+    int receiver, peer, error = 0;
+    size_t got = 0;
+
+    use_mover(_i);
+    const size_t filled = fill_connection(&receiver, &peer);
+    const enum tcp_stream_result result =
+        tcp_stream_push(&stream, plane, receiver, early, N2_EARLY_DATA_MAX, &error);
+    if (_i == MOVER_COPY) {
+        ck_assert_int_eq(result, TCP_STREAM_E_SENDER);
+        ck_assert_int_eq(error, -ENOSPC);
+        ck_assert(!stream.has_pipe);
+    } else {
+        ck_assert_int_eq(result, TCP_STREAM_OK);
+        ck_assert(stream.blocked);
+        ck_assert_uint_eq(stream.bytes + stream.in_pipe, N2_EARLY_DATA_MAX);
+        while (got < filled + N2_EARLY_DATA_MAX) {
+            const ssize_t n = receive_wait(&fixture, peer, buffer, sizeof(buffer));
+            ck_assert_int_gt(n, 0);
+            const size_t overlap = got + (size_t)n > filled ? got + (size_t)n - filled : 0;
+            const size_t part = overlap < (size_t)n ? overlap : (size_t)n;
+            got += (size_t)n;
+            ck_assert_mem_eq(buffer + (size_t)n - part, early + (got - filled - part), part);
+            ck_assert_int_eq(
+                tcp_stream_pump(&stream, plane, -1, receiver, false, UINT64_MAX, &error),
+                TCP_STREAM_OK);
+        }
+        ck_assert(!stream.blocked && !stream.has_pipe);
+        ck_assert_uint_eq(stream.bytes, N2_EARLY_DATA_MAX);
+    }
+    close(receiver);
+    close(peer);
+    free(early);
+}
+END_TEST
+
+START_TEST(test_push_to_a_dead_receiver)
+{
+    struct socket_plane *plane = plane_fixture_socket_plane(&fixture);
+    const int dead = socket(AF_INET, SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, 0);
+    struct tcp_stream stream = {.has_pipe = false};
+    int error = 0;
+
+    ck_assert_int_eq(tcp_stream_push(&stream, plane, dead, (const uint8_t *)"x", 1, &error),
+                     TCP_STREAM_E_RECEIVER);
+    ck_assert_int_eq(error, -EPIPE);
+    ck_assert_uint_eq(stream.bytes, 0);
+    close(dead);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("tcp_stream");
@@ -376,6 +460,8 @@ int main(void)
     tcase_add_test(tests, test_pipes_are_shared);
     tcase_add_test(tests, test_pipes_of_aborted_relays);
     tcase_add_loop_test(tests, test_max_bytes, 0, MOVER_COUNT);
+    tcase_add_loop_test(tests, test_push_to_a_full_receiver, 0, MOVER_COUNT);
+    tcase_add_test(tests, test_push_to_a_dead_receiver);
     suite_add_tcase(suite, tests);
     srunner_run_all(runner, CK_ENV);
     const int failed = srunner_ntests_failed(runner);

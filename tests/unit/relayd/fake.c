@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "common/log/log.h"
 #include "relayd/plane/socket/flow.h"
@@ -123,6 +124,21 @@ static void plane_counters(const struct plane *plane, const struct relay *relay,
     *idle_ms = 17;
 }
 
+static void plane_attach(struct plane *plane, struct relay *relay, int fd, const uint8_t *early,
+                         size_t length)
+{
+    struct fake_plane *fake = (struct fake_plane *)plane;
+
+    ck_assert_int_eq(relay->state, RELAY_ST_WAITING);
+    ck_assert_int_eq(close(fd), 0);
+    fake->attaches++;
+    fake->early_length = length;
+    memcpy(fake->early, early, length);
+    if (fake->in_attach != NULL) {
+        fake->in_attach(relay); /* may be the relay's end */
+    }
+}
+
 static uint64_t plane_drops(const struct plane *plane, const struct relay *relay)
 {
     (void)plane;
@@ -143,6 +159,7 @@ void fake_plane_init(struct fake_plane *plane)
                                          .open = plane_open,
                                          .close = plane_close,
                                          .counters = plane_counters,
+                                         .attach = plane_attach,
                                          .drops = plane_drops}};
     plane->plane.ops = &plane->ops;
 }
@@ -207,6 +224,10 @@ static void peer_send(struct relay_peer *relays, const struct n2_message *messag
         peer_count(peer->closed, message->relay_closed.association);
         ck_assert_uint_eq(message->relay_closed.relay,
                           peer->relays[message->relay_closed.association]);
+        break;
+    case N2_RELAY_CONNECTED:
+        ck_assert_uint_eq(message->transaction, 0);
+        peer->connected++;
         break;
     case N2_RELAY_EVENT:
         peer->events++;

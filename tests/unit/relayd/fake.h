@@ -25,9 +25,13 @@ struct fake_plane {
     /* NULL: nothing happens inside the call. */
     void (*in_open)(struct relay *relay);
     void (*in_close)(struct relay *relay);
+    void (*in_attach)(struct relay *relay);
     const char *refusal;
     struct n2_counters counters; /* of every relay */
     unsigned opens, closes;
+    unsigned attaches; /* each descriptor is closed */
+    uint8_t early[N2_EARLY_DATA_MAX];
+    size_t early_length; /* of the last one */
     bool last_abort;
     struct fake_flow *flows; /* of relays that are not closed */
     unsigned flow_count;
@@ -42,6 +46,7 @@ struct fake_peer {
     uint8_t answers[FAKE_ASSOCIATIONS], opened[FAKE_ASSOCIATIONS], closed[FAKE_ASSOCIATIONS];
     uint64_t relays[FAKE_ASSOCIATIONS]; /* id by association */
     unsigned events;
+    unsigned connected; /* RelayConnected */
 };
 
 struct fake {
