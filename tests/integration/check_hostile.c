@@ -23,78 +23,11 @@
 #include "tests/harness/proc.h"
 #include "tests/harness/traffic.h"
 #include "tests/harness/wait.h"
+#include "tests/integration/hostile.h"
 
 #define CONNECTIONS 400
 #define OCTETS_MAX 1500
 #define NOBODY 65534
-
-static struct lab *lab;
-static struct daemons daemons;
-static struct server *tcp, *udp;
-static struct pattern randomness;
-
-static void setup(void)
-{
-    lab = lab_new();
-    tcp = server_echo(lab, SOCK_STREAM);
-    udp = server_echo(lab, SOCK_DGRAM);
-    daemons = (struct daemons){.lab = lab};
-    randomness = pattern_start(20260101);
-}
-
-static void teardown(void)
-{
-    daemons_stop(&daemons);
-    lab_free(lab);
-}
-
-static size_t below(size_t bound)
-{
-    uint32_t value;
-    pattern_next(&randomness, &value, sizeof(value));
-    return value % bound;
-}
-
-/* Up to three octets are changed, and perhaps the end is cut off. */
-static size_t mutate(uint8_t *data, size_t length)
-{
-    for (size_t left = 1 + below(3); left > 0; left--) {
-        data[below(length)] = (uint8_t)below(256);
-    }
-    return below(4) == 0 ? 1 + below(length) : length;
-}
-
-static void check_echo(const struct association *association)
-{
-    char text[4];
-    socket_send(association->data, "ping", 4);
-    if (association->ptcl == PTCL_TCP) {
-        socket_receive_all(association->data, text, 4, PATIENCE_MS);
-    } else {
-        ck_assert_int_eq(socket_receive(association->data, text, 4, PATIENCE_MS), 4);
-    }
-    ck_assert_mem_eq(text, "ping", 4);
-}
-
-static void check_served(void)
-{
-    struct association one = association_tcp(lab, server_endpoint(tcp));
-    struct association other = association_udp(lab, server_endpoint(udp));
-    check_echo(&one);
-    check_echo(&other);
-    association_close(&one);
-    association_close(&other);
-}
-
-/* Descriptors as before, and memory bounded. */
-static void check_unharmed(struct process *process, unsigned fds, uint64_t rss)
-{
-    const pid_t pid = process_pid(process);
-    ck_assert(process_is_alive(process));
-    WAIT_UNTIL(proc_fd_count(pid) <= fds, PATIENCE_MS);
-    ck_assert_msg(built_with_sanitizer() || proc_rss_kib(pid) <= rss + 2048,
-                  "%u KiB resident, before %u", (unsigned)proc_rss_kib(pid), (unsigned)rss);
-}
 
 /* ---- N1 ----------------------------------------------------------------------------------------
  */
@@ -179,60 +112,6 @@ END_TEST
 /* ---- N2, towards relayd ------------------------------------------------------------------------
  */
 
-static struct endpoint client(void)
-{
-    return at(LAB_CLIENT_V4, 4000);
-}
-
-/* A frame of this type; those of the wrong side too. Returns 0 for what cannot be encoded. */
-static size_t frame_of(enum n2_type type, uint8_t *out, size_t size)
-{
-    struct n2_message m = {.type = type};
-    const struct endpoint target = server_endpoint(tcp);
-    if (type == N2_HELLO || type == N2_HELLO_ACK) {
-        m = n2_client_hello();
-        m.type = type;
-        if (type == N2_HELLO_ACK) {
-            m.hello.ptcl = PTCL_TCP;
-            m.hello.planes = 1u << N2_PLANE_SOCKET;
-            m.hello.families = N2_FAMILY_V4;
-            m.hello.capacity = 10;
-            strcpy(m.hello.instance, "tcp");
-        }
-    } else if (type == N2_OPEN_RELAY) {
-        m = n2_client_order(7, PTCL_TCP, client(), target);
-    } else if (type == N2_RELAY_OPENED) {
-        m.transaction = 7;
-        m.relay_opened = (struct n2_relay_opened){.association = 7,
-                                                  .relay = 5,
-                                                  .bound = target,
-                                                  .egress = target,
-                                                  .plane = N2_PLANE_SOCKET};
-    } else if (type == N2_RELAY_FAILED) {
-        m.transaction = 7;
-        m.relay_failed = (struct n2_relay_failed){.association = 7, .error = N2_ERROR_REFUSED};
-    } else if (type == N2_ATTACH_CLIENT) {
-        m.fd_count = 1;
-        m.attach_client.relay = 5;
-    } else if (type == N2_RELAY_CONNECTED) {
-        m.relay_connected = (struct n2_relay_connected){.relay = 5, .peer = target};
-    } else if (type == N2_AUTHORIZE) {
-        m.transaction = 7;
-        m.authorize = (struct n2_authorize){.relay = 5, .address = target.address, .port = 53};
-    } else if (type == N2_RELAY_STATS) {
-        m.relay_stats.relay = 5;
-    } else if (type == N2_RELAY_CLOSED) {
-        m.relay_closed =
-            (struct n2_relay_closed){.relay = 5, .association = 7, .reason = N2_REASON_FINISHED};
-    } else if (type == N2_RELAY_EVENT) {
-        m.relay_event = (struct n2_relay_event){.relay = 5, .event = N2_EVENT_TARGET_FIN};
-    } else {
-        return 0;
-    }
-    return n2_encode(&m, out, size);
-}
-
-/* Says it on a connection of its own, after Hello if `up`, and is hung up on. */
 static void say_to_relayd(bool up, const void *data, size_t length, const int *fds, size_t fd_count)
 {
     const char *path = lab_path(lab, "n2/tcp.sock");
@@ -241,18 +120,6 @@ static void say_to_relayd(bool up, const void *data, size_t length, const int *f
     n2_client_expect_end(n2, PATIENCE_MS);
     close(n2);
 }
-
-static const struct {
-    const char *octets;
-    size_t length;
-} bad_frames[] = {
-    {"\0\0\0\0", 4},                                         /* a length of 0 */
-    {"\0\1\0\1", 4},                                         /* above the maximum */
-    {"\377\377\377\377", 4},                                 /* far above */
-    {"\0\0\0\1\377", 5},                                     /* not protobuf */
-    {"\0\0\0\2\010\1", 6},                                   /* no body */
-    {"\0\0\0\12\377\377\377\377\377\377\377\377\377\1", 14}, /* a tag without end */
-};
 
 /* N2-FRAME-020, N2-FRAME-030, N2-HELLO-010, N2-STATE-010, N2-FIELD-010 */
 START_TEST(an_owned_socksd_is_hung_up_on)
@@ -268,7 +135,7 @@ START_TEST(an_owned_socksd_is_hung_up_on)
     const uint64_t rss = proc_rss_kib(process_pid(daemons.relayd_tcp));
     size_t count = 0;
     for (int up = 0; up < 2; up++) {
-        for (size_t i = 0; i < sizeof(bad_frames) / sizeof(bad_frames[0]); i++, count++) {
+        for (size_t i = 0; i < BAD_FRAMES; i++, count++) {
             say_to_relayd(up, bad_frames[i].octets, bad_frames[i].length, NULL, 0);
         }
         say_to_relayd(up, large, sizeof(large), NULL, 0);
@@ -362,214 +229,6 @@ START_TEST(noise_on_n2_is_refused)
 }
 END_TEST
 
-/* ---- N2, towards socksd ------------------------------------------------------------------------
- */
-
-static int listener;
-
-static struct n2_message hello_ack(void)
-{
-    struct n2_message message = n2_client_hello();
-    message.type = N2_HELLO_ACK;
-    message.hello.ptcl = PTCL_TCP;
-    message.hello.planes = 1u << N2_PLANE_SOCKET;
-    message.hello.families = N2_FAMILY_V4 | N2_FAMILY_V6;
-    message.hello.capacity = 10;
-    strcpy(message.hello.instance, "tcp");
-    return message;
-}
-
-/* The next connection of socksd, after its Hello. */
-static int accept_socksd(void)
-{
-    struct n2_message hello;
-    ck_assert(wait_fd(listener, POLLIN, PATIENCE_MS));
-    const int fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
-    ck_assert_int_ge(fd, 0);
-    ck_assert(n2_client_receive(fd, &hello, PATIENCE_MS));
-    ck_assert_int_eq(hello.type, N2_HELLO);
-    return fd;
-}
-
-static int accept_socksd_up(void)
-{
-    const struct n2_message message = hello_ack();
-    const int fd = accept_socksd();
-    n2_client_send(fd, &message);
-    return fd;
-}
-
-/* socksd and a real relayd for UDP; the test itself is the one for TCP. */
-static void start_with_fake(void)
-{
-    daemons_write_config(&daemons, lab, NULL);
-    listener = unix_listen(lab_path(lab, "n2/tcp.sock"), 0600);
-    ck_assert_int_ge(listener, 0);
-    daemons_start_relayd(&daemons, "udp");
-    daemons_start_socksd(&daemons);
-}
-
-static void check_udp(void)
-{
-    WAIT_UNTIL(daemons_counter(&daemons, "socksd", "n2_connected") >= 1, PATIENCE_MS);
-    struct association association = association_udp(lab, server_endpoint(udp));
-    check_echo(&association);
-    association_close(&association);
-}
-
-/* N2-FRAME-020, N2-FRAME-030, N2-HELLO-010, N2-STATE-010, N2-FD-020, N2-FD-030 */
-START_TEST(an_owned_relayd_is_hung_up_on)
-{
-    static const enum n2_type wrong[] = {N2_HELLO, N2_HELLO_ACK, N2_OPEN_RELAY, N2_ATTACH_CLIENT};
-    uint8_t frame[FRAME_HEADER + N2_PAYLOAD_MAX];
-    const int extra = STDIN_FILENO;
-    start_with_fake();
-    int fd = accept_socksd_up();
-    check_udp();
-    const unsigned before = proc_fd_count(process_pid(daemons.socksd));
-    const uint64_t rss = proc_rss_kib(process_pid(daemons.socksd));
-    size_t count = 0;
-    for (size_t i = 0; i < sizeof(bad_frames) / sizeof(bad_frames[0]); i++, count++) {
-        n2_client_send_fds(fd, bad_frames[i].octets, bad_frames[i].length, &extra, i % 2);
-        n2_client_expect_end(fd, PATIENCE_MS);
-        close(fd);
-        fd = accept_socksd_up();
-    }
-    for (size_t i = 0; i < sizeof(wrong) / sizeof(wrong[0]); i++, count++) {
-        const size_t length = frame_of(wrong[i], frame, sizeof(frame));
-        n2_client_send_fds(fd, frame, length, NULL, 0);
-        n2_client_expect_end(fd, PATIENCE_MS);
-        close(fd);
-        fd = accept_socksd_up();
-    }
-    for (size_t i = 0; i < 40; i++, count++) {
-        size_t length = 8 + below(500);
-        pattern_next(&randomness, frame, length);
-        frame_header_encode(1 + below(length - 4), frame);
-        if (i % 2 == 1) {
-            length = frame_of(N2_RELAY_OPENED, frame, sizeof(frame));
-            length = mutate(frame, length);
-        }
-        n2_client_send_fds(fd, frame, length, NULL, 0);
-        shutdown(fd, SHUT_WR);
-        n2_client_expect_end(fd, PATIENCE_MS);
-        close(fd);
-        fd = accept_socksd_up();
-    }
-    /* A descriptor behind HelloAck is an end before the link was up. */
-    WAIT_UNTIL(daemons_counter(&daemons, "socksd", "n2_losses") +
-                       daemons_counter(&daemons, "socksd", "n2_connect_failures") ==
-                   count,
-               PATIENCE_MS);
-    check_udp();
-    WAIT_UNTIL(daemons_counter(&daemons, "socksd", "sessions_active") == 0, PATIENCE_MS);
-    check_unharmed(daemons.socksd, before, rss);
-    close(fd);
-}
-END_TEST
-
-/* Asks over N1 and takes the order; the client's connection is in *control. */
-static struct n2_message take_order(int n2, int *control)
-{
-    uint8_t request[N1_REQUEST_MAX];
-    struct n2_message order;
-    const size_t length = n1_transparent_bytes(PTCL_TCP, client(), server_endpoint(tcp), request);
-    *control = n1_connect_ready(lab, LAB_CLIENT, at(LAB_RELAY_V4, 1080));
-    socket_send(*control, request, length);
-    ck_assert(n2_client_receive(n2, &order, PATIENCE_MS));
-    ck_assert_int_eq(order.type, N2_OPEN_RELAY);
-    return order;
-}
-
-static struct n2_message opened(const struct n2_message *order, uint64_t relay, const char *bound)
-{
-    struct n2_message message = {.type = N2_RELAY_OPENED, .transaction = order->transaction};
-    message.relay_opened = (struct n2_relay_opened){.association = order->open_relay.association,
-                                                    .relay = relay,
-                                                    .bound = at(bound, 20000),
-                                                    .egress = at(LAB_EGRESS_V4, 30000),
-                                                    .plane = N2_PLANE_SOCKET};
-    return message;
-}
-
-/* N2-TRANS-030, N2-ID-030, N2-PING-030, N1-BND-010, N2-RELAY-050 */
-START_TEST(lies_of_an_owned_relayd_harm_its_own_relays_alone)
-{
-    int control, other;
-    start_with_fake();
-    int fd = accept_socksd_up();
-    WAIT_UNTIL(daemons_counter(&daemons, "socksd", "n2_connected") == 2, PATIENCE_MS);
-
-    /* About relays and orders that do not exist: counted, and nothing else. */
-    struct n2_message message = {.type = N2_RELAY_CLOSED};
-    message.relay_closed =
-        (struct n2_relay_closed){.relay = 99, .association = 9, .reason = N2_REASON_FINISHED};
-    n2_client_send(fd, &message);
-    message = (struct n2_message){.type = N2_PONG, .nonce = 5};
-    n2_client_send(fd, &message);
-    message = (struct n2_message){.type = N2_RELAY_FAILED, .transaction = 4711};
-    message.relay_failed.error = N2_ERROR_REFUSED;
-    n2_client_send(fd, &message);
-    WAIT_UNTIL(daemons_counter(&daemons, "socksd", "n2_stray_answers") == 1, PATIENCE_MS);
-    ck_assert_uint_eq(daemons_counter(&daemons, "socksd", "n2_unknown_relays"), 1);
-    ck_assert_uint_eq(daemons_counter(&daemons, "socksd", "n2_losses"), 0);
-
-    /* A relay that is opened twice. */
-    struct n2_message order = take_order(fd, &control);
-    message = opened(&order, 7, LAB_RELAY_V4);
-    n2_client_send(fd, &message);
-    ck_assert_int_eq(n1_read_reply(control, PATIENCE_MS, NULL), N1_REP_SUCCEEDED);
-    order = take_order(fd, &other);
-    message = opened(&order, 7, LAB_RELAY_V4);
-    n2_client_send(fd, &message);
-    ck_assert_int_eq(n1_read_reply(other, PATIENCE_MS, NULL), N1_REP_GENERAL_FAILURE);
-    ck_assert_int_ne(socket_wait_end(control, PATIENCE_MS), SOCKET_OPEN);
-    n2_client_expect_end(fd, PATIENCE_MS);
-    close(fd);
-    close(control);
-    close(other);
-
-    /* A BND that nobody can send to. */
-    fd = accept_socksd_up();
-    WAIT_UNTIL(daemons_counter(&daemons, "socksd", "n2_connected") == 2, PATIENCE_MS);
-    order = take_order(fd, &control);
-    message = opened(&order, 1, "0.0.0.0");
-    n2_client_send(fd, &message);
-    ck_assert_int_eq(n1_read_reply(control, PATIENCE_MS, NULL), N1_REP_GENERAL_FAILURE);
-    n2_client_expect_end(fd, PATIENCE_MS);
-    close(fd);
-    close(control);
-    check_udp();
-}
-END_TEST
-
-/* N2-HELLO-010, N2-HELLO-020, N2-HELLO-050 */
-START_TEST(a_relayd_of_another_kind_is_not_used)
-{
-    int control;
-    start_with_fake();
-    for (int i = 0; i < 3; i++) {
-        struct n2_message message = hello_ack();
-        const int fd = accept_socksd();
-        if (i == 0) {
-            message.hello.ptcl = PTCL_UDP;
-        } else if (i == 1) {
-            message.hello.major = 2;
-        } else {
-            message = (struct n2_message){.type = N2_PING, .nonce = 1};
-        }
-        n2_client_send(fd, &message);
-        n2_client_expect_end(fd, PATIENCE_MS);
-        close(fd);
-    }
-    const struct n1_question question = {
-        .ptcl = PTCL_TCP, .source = client(), .destination = server_endpoint(tcp)};
-    ck_assert_int_eq(n1_ask(lab, &question, &control, NULL), N1_REP_GENERAL_FAILURE);
-    check_udp();
-    ck_assert_uint_eq(daemons_counter(&daemons, "socksd", "n2_connected"), 1);
-}
-END_TEST
-
 /* ---- the admin sockets -------------------------------------------------------------------------
  */
 
@@ -598,7 +257,7 @@ static void noise_on_admin(const char *path)
         uint8_t octets[OCTETS_MAX];
         size_t length = 5 + below(sizeof(octets) - 5);
         if (i % 4 == 0) {
-            const size_t which = i / 4 % (sizeof(bad_frames) / sizeof(bad_frames[0]));
+            const size_t which = i / 4 % (BAD_FRAMES);
             say_to_admin(path, bad_frames[which].octets, bad_frames[which].length, &extra,
                          i % 8 / 4);
             continue;
@@ -715,15 +374,12 @@ int main(void)
     Suite *suite = suite_create("hostile");
     TCase *tcase = tcase_create("hostile");
     tcase_set_timeout(tcase, 120);
-    tcase_add_checked_fixture(tcase, setup, teardown);
+    tcase_add_checked_fixture(tcase, hostile_setup, hostile_teardown);
     tcase_add_test(tcase, noise_on_n1_is_refused);
     tcase_add_test(tcase, a_flood_behind_a_request_ends_it);
     tcase_add_test(tcase, an_owned_socksd_is_hung_up_on);
     tcase_add_test(tcase, descriptors_that_nobody_asked_for_are_closed);
     tcase_add_test(tcase, noise_on_n2_is_refused);
-    tcase_add_test(tcase, an_owned_relayd_is_hung_up_on);
-    tcase_add_test(tcase, lies_of_an_owned_relayd_harm_its_own_relays_alone);
-    tcase_add_test(tcase, a_relayd_of_another_kind_is_not_used);
     tcase_add_test(tcase, noise_on_the_admin_sockets_is_refused);
     tcase_add_test(tcase, another_user_is_refused_on_every_socket);
     tcase_add_test(tcase, a_listener_of_another_user_gets_no_hello);
