@@ -1,6 +1,9 @@
 #include "socksd/command/command.h"
 
 static const struct command *const commands[] = {
+    &command_connect,
+    &command_bind,
+    &command_udp_associate,
     &command_transparent,
 };
 

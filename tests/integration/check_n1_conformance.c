@@ -149,10 +149,20 @@ static const struct vector vectors[] = {
     /* requests, by the order of judgement */
     {"request VER 4", OCTETS(GREETING "\x04\x04\x00" DST TCP SOURCE), OCTETS("\x05\x00")},
     {"request VER 1", OCTETS(GREETING "\x01\x04\x00" DST TCP SOURCE), OCTETS("\x05\x00")},
-    {"CONNECT", OCTETS(GREETING "\x05\x01\x00" DST), FAILS("\x07")},
-    {"BIND", OCTETS(GREETING "\x05\x02\x00" DST), FAILS("\x07")},
-    {"UDP ASSOCIATE", OCTETS(GREETING "\x05\x03\x00" DST), FAILS("\x07")},
-    {"CONNECT with a wrong RSV", OCTETS(GREETING "\x05\x01\x01" DST), FAILS("\x07")},
+    {"CMD 9 with a wrong RSV", OCTETS(GREETING "\x05\x09\x01" DST), FAILS("\x07")},
+    {"CONNECT: RSV 1", OCTETS(GREETING "\x05\x01\x01" DST), FAILS("\x01")},
+    {"BIND: empty name", OCTETS(GREETING "\x05\x02\x00\x03\x00\x00\x50"), FAILS("\x01")},
+    {"CONNECT: port 0", OCTETS(GREETING "\x05\x01\x00\x01\x0a\x4d\x02\x02\x00\x00"), FAILS("\x01")},
+    {"CONNECT: no such name",
+     OCTETS(GREETING "\x05\x01\x00\x03\x06"
+                     "nobody"
+                     "\x00\x50"),
+     FAILS("\x04")},
+    {"CONNECT: loopback", OCTETS(GREETING "\x05\x01\x00\x01\x7f\x00\x00\x01\x00\x50"),
+     FAILS("\x02")},
+    {"BIND: loopback", OCTETS(GREETING "\x05\x02\x00\x01\x7f\x00\x00\x01\x00\x50"), FAILS("\x02")},
+    {"CONNECT: closed port", OCTETS(GREETING "\x05\x01\x00\x01\x0a\x4d\x02\x02\x00\x09"),
+     FAILS("\x05")},
     {"CMD alone", OCTETS(GREETING "\x05\x00"), FAILS("\x07")},
     {"RSV 1", OCTETS(GREETING "\x05\x04\x01" DST TCP SOURCE), FAILS("\x01")},
     {"RSV alone", OCTETS(GREETING "\x05\x04\xff"), FAILS("\x01")},
@@ -279,7 +289,7 @@ static void check_every_value(const char *name, size_t offset, const char *valid
 /* N1-REQ-030, N1-REQ-040, N1-REQ-050, N1-PTCL-010 */
 START_TEST(every_other_value_of_an_octet_is_refused)
 {
-    check_every_value("CMD", 4, OCTETS("\x04"), 0x07);
+    check_every_value("CMD", 4, OCTETS("\x01\x02\x03\x04"), 0x07);
     check_every_value("RSV", 5, OCTETS("\x00"), 0x01);
     check_every_value("ATYP", 6, OCTETS("\x01\x03\x04"), 0x08);
     check_every_value("PTCL", 13, OCTETS("\x06\x11"), 0x09);

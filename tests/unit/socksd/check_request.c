@@ -102,15 +102,40 @@ START_TEST(test_malformed_requests)
 }
 END_TEST
 
-/* RFC 1928's own commands have no row yet. */
-START_TEST(test_commands_without_a_row)
+/* RFC 1928's own commands end with DST.PORT, and are judged octet by octet too. */
+START_TEST(test_classic_commands)
 {
     fixture_start(&f);
-    for (uint8_t command = N1_CMD_CONNECT; command <= N1_CMD_UDP_ASSOCIATE; command++)
-        ask_both_ways(&f, BYTES(5, command, 0, V4_TARGET), N1_REP_COMMAND_NOT_SUPPORTED);
-    ck_assert_uint_eq(COUNT(&f, COUNTER_REQUESTS_CONNECT), 2);
-    ck_assert_uint_eq(COUNT(&f, COUNTER_REQUESTS_BIND), 2);
-    ck_assert_uint_eq(COUNT(&f, COUNTER_REQUESTS_UDP_ASSOCIATE), 2);
+    for (uint8_t command = N1_CMD_CONNECT; command <= N1_CMD_BIND; command++) {
+        ask_both_ways(&f, BYTES(5, command, 0, V4_TARGET), N1_REP_SUCCEEDED);
+        ask_both_ways(&f, BYTES(5, command, 1, V4_TARGET), N1_REP_GENERAL_FAILURE);
+        ask_both_ways(&f, BYTES(5, command, 0, 2, 192, 0, 2, 80, 0, 80), N1_REP_ATYP_NOT_SUPPORTED);
+        ask_both_ways(&f, BYTES(5, command, 0, 3, 3, 'a', 0, 'b', 0, 80), N1_REP_GENERAL_FAILURE);
+    }
+    ck_assert_uint_eq(f.fake[0].orders, 4);
+    ck_assert_uint_eq(COUNT(&f, COUNTER_REQUESTS_CONNECT), 8);
+    ck_assert_uint_eq(COUNT(&f, COUNTER_REQUESTS_BIND), 8);
+}
+END_TEST
+
+/* N1-REQ-030: A command whose protocol nobody relays is not served, as if it had no row. */
+START_TEST(test_command_without_a_relay_daemon)
+{
+    fixture_start(&f);
+    ask_both_ways(&f, BYTES(5, 3, 0, V4_TARGET), N1_REP_COMMAND_NOT_SUPPORTED);
+    ask_at_once(&f, BYTES(5, 3), N1_REP_COMMAND_NOT_SUPPORTED);
+    ck_assert_uint_eq(COUNT(&f, COUNTER_REQUESTS_UDP_ASSOCIATE), 3);
+}
+END_TEST
+
+/* One that is configured, but cannot be reached now, is another matter. */
+START_TEST(test_command_whose_relay_daemon_is_lost)
+{
+    fixture_start(&f);
+    fake_relayd_stop(&f.fake[0]);
+    WAIT_FOR(&f, COUNT(&f, COUNTER_N2_CONNECTED) == 0);
+    ask_both_ways(&f, BYTES(5, 1, 0, V4_TARGET), N1_REP_GENERAL_FAILURE);
+    ask_both_ways(&f, BYTES(5, 2, 0, V4_TARGET), N1_REP_GENERAL_FAILURE);
 }
 END_TEST
 
@@ -120,8 +145,11 @@ START_TEST(test_order_of_judgement)
     fixture_start(&f);
     ask_both_ways(&f, BYTES(5, 9, 1, 2, 0),
                   N1_REP_COMMAND_NOT_SUPPORTED); /* CMD before RSV, ATYP */
-    ask_both_ways(&f, BYTES(5, 1, 1, 2, 0), N1_REP_COMMAND_NOT_SUPPORTED); /* also of a known one */
-    ask_both_ways(&f, BYTES(5, 4, 1, 2, 0), N1_REP_GENERAL_FAILURE);       /* RSV before ATYP */
+    ask_both_ways(&f, BYTES(5, 3, 1, 2, 0), N1_REP_COMMAND_NOT_SUPPORTED); /* also of a known one */
+    ask_both_ways(&f, BYTES(5, 1, 1, 2, 0), N1_REP_GENERAL_FAILURE);
+    ask_both_ways(&f, BYTES(5, 1, 0, 3, 1, 'x', 0, 0),
+                  N1_REP_GENERAL_FAILURE);                           /* form before DNS */
+    ask_both_ways(&f, BYTES(5, 4, 1, 2, 0), N1_REP_GENERAL_FAILURE); /* RSV before ATYP */
     ask_both_ways(&f, BYTES(5, 4, 0, V4_TARGET, 99, 7, 0),
                   N1_REP_ATYP_NOT_SUPPORTED); /* S.ATYP before PTCL */
     /* PTCL before S (foreign, and port 0) */
@@ -163,12 +191,15 @@ START_TEST(test_every_other_octet)
     fixture_start(&f);
     for (unsigned value = 0; value < 256; value++) {
         const uint8_t octet = (uint8_t)value;
-        if (octet != N1_CMD_TRANSPARENT)
+        if (octet == 0 || octet == N1_CMD_UDP_ASSOCIATE || octet > N1_CMD_TRANSPARENT)
             ask_at_once(&f, BYTES(5, octet), N1_REP_COMMAND_NOT_SUPPORTED);
-        if (octet != 0)
+        if (octet != 0) {
             ask_at_once(&f, BYTES(5, 4, octet), N1_REP_GENERAL_FAILURE);
+            ask_at_once(&f, BYTES(5, 1, octet), N1_REP_GENERAL_FAILURE);
+        }
         if (octet == 1 || octet == 3 || octet == 4)
             continue;
+        ask_at_once(&f, BYTES(5, 1, 0, octet), N1_REP_ATYP_NOT_SUPPORTED);
         ask_at_once(&f, BYTES(5, 4, 0, octet), N1_REP_ATYP_NOT_SUPPORTED);
         ask_at_once(&f, BYTES(5, 4, 0, V4_TARGET, 6, octet), N1_REP_ATYP_NOT_SUPPORTED);
     }
@@ -205,7 +236,9 @@ static Suite *request_suite(void)
     tcase_add_test(tests, test_method_lists);
     tcase_add_test(tests, test_reply_survives_unread_octets);
     tcase_add_test(tests, test_malformed_requests);
-    tcase_add_test(tests, test_commands_without_a_row);
+    tcase_add_test(tests, test_classic_commands);
+    tcase_add_test(tests, test_command_without_a_relay_daemon);
+    tcase_add_test(tests, test_command_whose_relay_daemon_is_lost);
     tcase_add_test(tests, test_order_of_judgement);
     tcase_add_test(tests, test_truncated_requests_wait);
     tcase_add_test(tests, test_every_other_octet);
