@@ -490,6 +490,217 @@ START_TEST(four_thousand_relays_leave_nothing)
 }
 END_TEST
 
+/* ---- clients that are handed over ----------------------------------------------------------- */
+
+static int listen_anywhere(struct endpoint *name)
+{
+    struct sockaddr_storage address;
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    ck_assert_int_eq(endpoint_parse("127.0.0.1:0", name), 0);
+    socklen_t length = endpoint_to_sockaddr(name, &address);
+    ck_assert_int_eq(bind(fd, (struct sockaddr *)&address, length), 0);
+    ck_assert_int_eq(listen(fd, 1), 0);
+    ck_assert_int_eq(endpoint_local(fd, name), 0);
+    return fd;
+}
+
+static int connect_anywhere(const struct endpoint *to)
+{
+    struct sockaddr_storage address;
+    socklen_t length = endpoint_to_sockaddr(to, &address);
+    int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+    ck_assert_int_eq(connect(fd, (struct sockaddr *)&address, length), 0);
+    return fd;
+}
+
+/* A client, and the end of its connection that socksd has. */
+static int new_client(int *socksd)
+{
+    struct endpoint name;
+    int listener = listen_anywhere(&name), client = connect_anywhere(&name);
+
+    *socksd = accept(listener, NULL, NULL);
+    ck_assert_int_ge(*socksd, 0);
+    close(listener);
+    return client;
+}
+
+/* Consumes `fd`. */
+static void attach(struct peer *peer, uint64_t relay, int fd, const char *early)
+{
+    struct n2_message message = {.type = N2_ATTACH_CLIENT, .fd_count = 1};
+    static uint8_t frame[N2_PAYLOAD_MAX + FRAME_HEADER];
+    union {
+        struct cmsghdr header;
+        char space[CMSG_SPACE(sizeof(int))];
+    } control = {0};
+
+    message.attach_client.relay = relay;
+    message.attach_client.early_length = (uint16_t)strlen(early);
+    memcpy(message.attach_client.early, early, strlen(early));
+    struct iovec piece = {.iov_base = frame, .iov_len = n2_encode(&message, frame, sizeof(frame))};
+    struct msghdr out = {.msg_iov = &piece,
+                         .msg_iovlen = 1,
+                         .msg_control = control.space,
+                         .msg_controllen = sizeof(control.space)};
+    control.header.cmsg_level = SOL_SOCKET;
+    control.header.cmsg_type = SCM_RIGHTS;
+    control.header.cmsg_len = CMSG_LEN(sizeof(int));
+    memcpy(CMSG_DATA(&control.header), &fd, sizeof(int));
+    ck_assert_int_eq(sendmsg(peer->fd, &out, MSG_NOSIGNAL), (ssize_t)piece.iov_len);
+    close(fd);
+}
+
+static void expect_text(int fd, const char *text)
+{
+    char buffer[64];
+    size_t got = 0;
+
+    while (got < strlen(text)) {
+        wait_readable(fd);
+        ssize_t n = recv(fd, buffer + got, sizeof(buffer) - got, 0);
+        ck_assert_int_gt(n, 0);
+        got += (size_t)n;
+    }
+    ck_assert_uint_eq(got, strlen(text));
+    ck_assert_mem_eq(buffer, text, got);
+}
+
+static void expect_fin(int fd)
+{
+    char octet;
+
+    wait_readable(fd);
+    ck_assert_int_eq(recv(fd, &octet, 1, 0), 0);
+}
+
+static void order_kind(struct peer *peer, enum n2_kind kind, int client,
+                       const struct endpoint *first, const struct endpoint *second)
+{
+    struct n2_message message = {.transaction = 1, .type = N2_OPEN_RELAY};
+    struct n2_open_relay *open = &message.open_relay;
+
+    open->association = 1;
+    open->kind = kind;
+    open->ptcl = PTCL_TCP;
+    ck_assert_int_eq(endpoint_local(client, &open->source), 0);
+    open->destination_count = second != NULL ? 2 : 1;
+    open->destinations[0] = *first;
+    if (second != NULL) {
+        open->destinations[1] = *second;
+    }
+    transmit(peer, &message);
+}
+
+/* What both say arrives, both end in order, and the relay with them. */
+static void talk_and_end(struct peer *peer, int client, int target)
+{
+    struct n2_message message;
+
+    expect_text(target, "early");
+    ck_assert_int_eq(send(client, "up", 2, 0), 2);
+    expect_text(target, "up");
+    ck_assert_int_eq(shutdown(client, SHUT_WR), 0);
+    expect_fin(target);
+    ck_assert_int_eq(send(target, "down", 4, 0), 4);
+    close(target);
+    expect_text(client, "down");
+    expect_fin(client);
+    close(client);
+    ck_assert(receive(peer, &message));
+    ck_assert_int_eq(message.type, N2_RELAY_CLOSED);
+    ck_assert_str_eq(n2_reason_name(message.relay_closed.reason), "finished");
+    ck_assert_uint_eq(message.relay_closed.counters.up_bytes, 7);
+    ck_assert_uint_eq(message.relay_closed.counters.down_bytes, 4);
+}
+
+START_TEST(connect_from_order_to_end)
+{
+    struct peer peer;
+    struct n2_hello hello;
+    struct n2_message message;
+    struct endpoint closed, open;
+    int socksd, client = new_client(&socksd);
+
+    close(listen_anywhere(&closed));
+    int listener = listen_anywhere(&open);
+    start(PTCL_TCP, one_address);
+    come_up(&peer, &hello);
+    order_kind(&peer, N2_KIND_CONNECT, client, &closed, &open);
+    ck_assert(receive(&peer, &message));
+    ck_assert_msg(message.type == N2_RELAY_OPENED, "%s", message.relay_failed.text);
+    ck_assert(endpoint_equal(&message.relay_opened.destination, &open));
+    ck_assert(endpoint_equal(&message.relay_opened.bound, &message.relay_opened.egress));
+    attach(&peer, message.relay_opened.relay, socksd, "early");
+    int target = accept(listener, NULL, NULL);
+    struct endpoint seen;
+    ck_assert_int_eq(endpoint_peer(target, &seen), 0);
+    ck_assert(endpoint_equal(&seen, &message.relay_opened.egress));
+    talk_and_end(&peer, client, target);
+    close(listener);
+    close(peer.fd);
+}
+END_TEST
+
+START_TEST(bind_from_order_to_end)
+{
+    struct peer peer;
+    struct n2_hello hello;
+    struct n2_message message;
+    struct endpoint expected, name;
+    int socksd, client = new_client(&socksd);
+
+    start(PTCL_TCP, one_address);
+    come_up(&peer, &hello);
+    ck_assert_int_eq(endpoint_parse("127.0.0.1:21", &expected), 0);
+    order_kind(&peer, N2_KIND_BIND, client, &expected, NULL);
+    ck_assert(receive(&peer, &message));
+    ck_assert_msg(message.type == N2_RELAY_OPENED, "%s", message.relay_failed.text);
+    const uint64_t relay = message.relay_opened.relay;
+    int target = connect_anywhere(&message.relay_opened.bound);
+    ck_assert(receive(&peer, &message));
+    ck_assert_int_eq(message.type, N2_RELAY_CONNECTED);
+    ck_assert_uint_eq(message.relay_connected.relay, relay);
+    ck_assert_int_eq(endpoint_local(target, &name), 0);
+    ck_assert(endpoint_equal(&message.relay_connected.peer, &name));
+    attach(&peer, relay, socksd, "early");
+    talk_and_end(&peer, client, target);
+    close(peer.fd);
+}
+END_TEST
+
+/* The end of N2 is the end of what was handed over, too: both sides are reset. */
+START_TEST(a_client_that_was_handed_over_goes_with_its_peer)
+{
+    struct peer peer;
+    struct n2_hello hello;
+    struct n2_message message;
+    struct endpoint open;
+    char octet;
+
+    start(PTCL_TCP, one_address); /* first: it must not inherit any of them */
+    int socksd, client = new_client(&socksd), listener = listen_anywhere(&open);
+    come_up(&peer, &hello);
+    order_kind(&peer, N2_KIND_CONNECT, client, &open, NULL);
+    ck_assert(receive(&peer, &message));
+    attach(&peer, message.relay_opened.relay, socksd, "early");
+    int target = accept(listener, NULL, NULL);
+    expect_text(target, "early");
+    close(peer.fd);
+    wait_readable(target);
+    ck_assert_int_eq(recv(target, &octet, 1, 0), -1);
+    ck_assert_int_eq(errno, ECONNRESET);
+    wait_readable(client);
+    ck_assert_int_eq(recv(client, &octet, 1, 0), -1);
+    ck_assert_int_eq(errno, ECONNRESET);
+    close(target);
+    close(client);
+    close(listener);
+}
+END_TEST
+
 static int try_to_start(const char *more)
 {
     struct relayd_config config;
@@ -538,6 +749,9 @@ static Suite *suite(void)
     tcase_add_test(tcase, out_of_ports_is_no_end);
     tcase_add_test(tcase, a_peer_that_has_gone_leaves_room);
     tcase_add_test(tcase, four_thousand_relays_leave_nothing);
+    tcase_add_test(tcase, connect_from_order_to_end);
+    tcase_add_test(tcase, bind_from_order_to_end);
+    tcase_add_test(tcase, a_client_that_was_handed_over_goes_with_its_peer);
     tcase_add_test(tcase, what_cannot_start_leaves_nothing);
     suite_add_tcase(suite, tcase);
     return suite;
