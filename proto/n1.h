@@ -174,6 +174,13 @@ enum n1_result n1_udp_header_decode(const uint8_t *data, size_t length, struct n
                                     size_t *consumed);
 size_t n1_udp_header_encode(const struct n1_udp_header *header, uint8_t *out, size_t size);
 
+/* The octets before ATYP. */
+#define N1_UDP_HEADER_PREFIX 3
+/* The same judgement as n1_udp_header_decode()'s, without a copy: the octets from
+ * N1_UDP_HEADER_PREFIX to *consumed name the destination. */
+enum n1_result n1_udp_header_measure(const uint8_t *data, size_t length, uint8_t *fragment,
+                                     size_t *consumed);
+
 /* "connect", "bind", "udp-associate", "transparent", or NULL: the names of configuration and
  * output. */
 const char *n1_command_name(uint8_t command);

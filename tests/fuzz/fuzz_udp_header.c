@@ -12,8 +12,13 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     uint8_t encoded[N1_UDP_HEADER_MAX];
     struct n1_udp_header header, again;
     size_t used = 0;
-    if (n1_udp_header_decode(data, size, &header, &used) != N1_OK)
+    uint8_t fragment = 0;
+    size_t measured = 0;
+    const enum n1_result result = n1_udp_header_decode(data, size, &header, &used);
+    FUZZ_CHECK(n1_udp_header_measure(data, size, &fragment, &measured) == result);
+    if (result != N1_OK)
         return 0;
+    FUZZ_CHECK(measured == used && fragment == header.fragment);
     FUZZ_CHECK(used <= size && used <= N1_UDP_HEADER_MAX);
     size_t length = n1_udp_header_encode(&header, encoded, sizeof(encoded));
     const struct n1_host *host = &header.destination;
