@@ -17,6 +17,12 @@ const struct config_keyword relayd_plane_keywords[] = {
     {NULL, 0},
 };
 
+static const struct config_keyword fragments_choices[] = {
+    {"reassemble", FRAGMENTS_REASSEMBLE},
+    {"drop", FRAGMENTS_DROP},
+    {NULL, 0},
+};
+
 static const struct config_keyword guard_actions[] = {
     {"event", GUARD_EVENT},
     {"close", GUARD_CLOSE},
@@ -189,6 +195,27 @@ static const struct config_option udp_options[] = {
      .max = 268435456,
      .standard = "0",
      .help = "Receive buffer of a relay's sockets; 0: the kernel's default."},
+    {.name = "destinations",
+     .type = CONFIG_UINT,
+     .offset = AT(udp.destinations),
+     .min = 1,
+     .max = 65536,
+     .standard = "1024",
+     .help = "Destinations that a UDP ASSOCIATE relay remembers; the one that was not used for the "
+             "longest time makes room."},
+    {.name = "fragments",
+     .type = CONFIG_ENUM,
+     .offset = AT(udp.fragments),
+     .values = fragments_choices,
+     .standard = "reassemble",
+     .help = "What becomes of datagrams that a UDP ASSOCIATE client sends in fragments of its own "
+             "(FRAG, RFC 1928 section 7)."},
+    {.name = "full-cone",
+     .type = CONFIG_BOOL,
+     .offset = AT(udp.full_cone),
+     .standard = "false",
+     .help = "A UDP ASSOCIATE relay takes datagrams from anybody, not only from addresses that its "
+             "client has sent to."},
     END,
 };
 

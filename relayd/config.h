@@ -10,6 +10,7 @@
 #define RELAYD_ALLOW_USERS_MAX 64
 
 enum plane_choice { PLANE_AUTO, PLANE_SOCKET };
+enum fragments_choice { FRAGMENTS_REASSEMBLE, FRAGMENTS_DROP };
 enum guard_action { GUARD_EVENT, GUARD_CLOSE };
 
 struct relayd_config {
@@ -38,7 +39,10 @@ struct relayd_config {
     struct {
         uint64_t idle_timeout_ms; /* 0: the control connection alone decides */
         uint64_t
-            receive_buffer; /* octets, SO_RCVBUF of a flow's sockets; 0: the kernel's default */
+            receive_buffer;    /* octets, SO_RCVBUF of a flow's sockets; 0: the kernel's default */
+        uint64_t destinations; /* that an association remembers */
+        int fragments;         /* enum fragments_choice */
+        bool full_cone;        /* replies from anybody */
     } udp;
     struct {
         uint64_t wrong_source_per_second; /* 0: off */

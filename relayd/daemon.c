@@ -9,6 +9,7 @@
 #include <time.h>
 #include <unistd.h>
 
+#include "common/keyed_hash.h"
 #include "common/system/fd_budget.h"
 #include "common/system/privileges.h"
 #include "common/system/service.h"
@@ -333,7 +334,11 @@ static int daemon_setup(struct daemon *daemon)
 {
     signal(SIGPIPE, SIG_IGN);
     fd_budget_setup();
-    int result = service_listen_fds();
+    int result = keyed_hash_setup();
+    if (result < 0) {
+        return setup_failed("random numbers", result);
+    }
+    result = service_listen_fds();
     if (result < 0) {
         return setup_failed("inherited sockets", result);
     }

@@ -60,6 +60,9 @@ static const struct metric standard[RELAYD_METRIC_COUNT] = {
     [RELAYD_STRANGER_PACKETS] = COUNTER(
         "stranger_packets", "Dropped because they came from elsewhere than S; of ended relays."),
     [RELAYD_FLOODS] = COUNTER("floods", "Floods of packets from strangers, by guard."),
+    [RELAYD_QUESTIONS] = COUNTER("questions", "Authorize messages."),
+    [RELAYD_QUESTIONS_UNANSWERED] =
+        COUNTER("questions_unanswered", "Authorize messages without an answer in time."),
     [RELAYD_N2_PEERS] = GAUGE("n2_peers", "N2 connections."),
     [RELAYD_N2_ACCEPTED] = COUNTER("n2_accepted", "N2 connections accepted."),
     [RELAYD_N2_REFUSED] =

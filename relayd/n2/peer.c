@@ -6,6 +6,9 @@
 
 #include "common/log/log.h"
 
+/* Above what a name may take to be looked up. */
+#define AUTHORIZE_DEADLINE_MS 10000
+
 struct n2_peer {
     struct relay_peer relays; /* first: relay_peer's send() finds the peer by it */
     struct relay_context *context;
@@ -58,11 +61,10 @@ static void handle_drain(struct n2_peer *peer, const struct n2_message *message,
 
 static void handle_policy_changed(struct n2_peer *peer, const struct n2_message *message, int fd)
 {
-    /* TRANSPARENT has one destination, judged by socksd before it ordered: no verdict is kept here
-     * that could be outdated. socksd closes what its new rules no longer allow. */
-    (void)peer;
-    (void)message;
     (void)fd;
+    /* Cached verdicts are asked again (UDP ASSOCIATE). All other kinds have one destination, judged
+     * by socksd before it ordered; socksd closes what its new rules no longer allow. */
+    relay_policy_changed(&peer->relays, message->policy_generation);
 }
 
 static void handle_attach_client(struct n2_peer *peer, const struct n2_message *message, int fd)
@@ -161,6 +163,37 @@ static void peer_send(struct relay_peer *relays, const struct n2_message *messag
     (void)n2_link_send(peer->link, message, -1);
 }
 
+static void question_answered(struct n2_link *link, const struct n2_message *answer, void *user)
+{
+    (void)link;
+    relay_answered(user, answer != NULL ? &answer->authorized : NULL);
+}
+
+static int peer_ask(struct relay_peer *relays, struct n2_message *message,
+                    struct relay_question *question)
+{
+    struct n2_peer *peer = (struct n2_peer *)relays;
+
+    if (peer->link == NULL) {
+        return -ENOTCONN;
+    }
+    /* Clients can make relays ask as fast as they like; answers to orders need the room. */
+    if (n2_link_is_congested(peer->link)) {
+        return -EAGAIN;
+    }
+    return n2_link_request(peer->link, message, -1, AUTHORIZE_DEADLINE_MS, question_answered,
+                           question, &question->transaction);
+}
+
+static void peer_cancel(struct relay_peer *relays, uint64_t transaction)
+{
+    struct n2_peer *peer = (struct n2_peer *)relays;
+
+    if (peer->link != NULL) {
+        n2_link_cancel(peer->link, transaction);
+    }
+}
+
 /* ---- lifecycle ------------------------------------------------------------------------------ */
 
 int n2_peer_open(struct n2_peer **out, struct relay_context *context, int fd,
@@ -172,6 +205,8 @@ int n2_peer_open(struct n2_peer **out, struct relay_context *context, int fd,
         return -ENOMEM;
     }
     relay_peer_init(&peer->relays, peer_send);
+    peer->relays.ask = peer_ask;
+    peer->relays.cancel = peer_cancel;
     peer->context = context;
     peer->credentials = config->credentials;
     peer->gone = config->gone;

@@ -29,8 +29,14 @@ struct relay_context {
 struct relay_peer {
     /* Must not call back into relays before it returns. */
     void (*send)(struct relay_peer *peer, const struct n2_message *message);
+    /* Sends an Authorize and sets question->transaction; relay_answered() follows once, never from
+     * inside. Returns 0 or -errno. NULL: nobody can be asked. */
+    int (*ask)(struct relay_peer *peer, struct n2_message *message,
+               struct relay_question *question);
+    void (*cancel)(struct relay_peer *peer, uint64_t transaction);
     LIST_HEAD(relay_list, relay) relays;
-    bool draining; /* no new relay for this peer */
+    bool draining;              /* no new relay for this peer */
+    uint64_t policy_generation; /* verdicts of older ones are void */
 };
 
 void relay_peer_init(struct relay_peer *peer,
@@ -52,6 +58,12 @@ void relay_order(struct relay_context *context, struct relay_peer *peer, uint64_
  * one (N2-STATE-010).
  */
 bool relay_attach(struct relay *relay, int fd, const uint8_t *early, size_t length);
+
+/* The answer to an Authorize; NULL: none will come. The question may be gone when this returns. */
+void relay_answered(struct relay_question *question, const struct n2_authorized *answer);
+
+/* PolicyChanged. A generation that is not newer than the known one changes nothing. */
+void relay_policy_changed(struct relay_peer *peer, uint64_t generation);
 
 /* Ends a relay in whatever state it is; once is enough, more do no harm. It may be gone when this
  * returns. */

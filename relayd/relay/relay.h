@@ -114,6 +114,34 @@ const char *relay_forbids(const struct relay *relay, const struct ip_address *ad
 /* The flow is over by itself; the relay will be closed. */
 void relay_ended(struct relay *relay, enum n2_reason reason);
 /*
+ * ---- questions of a plane -------------------------------------------------------------------
+ *
+ * UDP ASSOCIATE: may the relay send there? socksd alone knows the rules and the names. A question
+ * is part of whoever asks; zeroed, it asks nothing.
+ */
+struct relay_question {
+    struct relay *relay;
+    /*
+     * Called once, never from inside relay_authorize(). `answer` is borrowed, and NULL where none
+     * has come: its deadline has passed, or the peer is lost. Addresses that the deny floor forbids
+     * are not in it. May ask again.
+     */
+    void (*answered)(struct relay_question *question, const struct n2_authorized *answer);
+    uint64_t transaction; /* 0: nothing is asked */
+};
+
+/*
+ * Asks, with question->relay and ->answered set; what->relay is filled here. Returns 0, -EACCES
+ * (the deny floor forbids the address: whatever the answer were), -EAGAIN (as many questions as may
+ * be are in flight, or the peer does not read), -ENOTCONN (the peer is lost), or another -errno.
+ */
+int relay_authorize(struct relay_question *question, struct n2_authorize *what);
+/* It will not be answered. Idempotent. */
+void relay_authorize_cancel(struct relay_question *question);
+/* Is a verdict of this generation still valid, as far as PolicyChanged tells? */
+bool relay_verdict_holds(const struct relay *relay, uint64_t generation);
+
+/*
  * The answer to plane->ops->close: nothing of the plane refers to the relay any more. `counters`
  * are final. The relay is freed when this returns.
  */

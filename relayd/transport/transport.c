@@ -27,8 +27,11 @@ static const struct transport transports[] = {
         .socket_type = SOCK_DGRAM,
         .socket_protocol = IPPROTO_UDP,
         .stateful = false,
-        .fds_per_relay = 3, /* towards the client, the sink of strangers, towards the target */
-        .flows = {[N2_KIND_TRANSPARENT] = &udp_flow_ops},
+        /* Towards the client, the sink of strangers, towards the target; an association with
+         * targets of both families has a fourth. */
+        .fds_per_relay = 4,
+        .flows =
+            {[N2_KIND_TRANSPARENT] = &udp_flow_ops, [N2_KIND_UDP_ASSOCIATE] = &udp_associate_ops},
     },
 };
 

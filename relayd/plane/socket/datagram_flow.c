@@ -166,7 +166,12 @@ void datagram_flow_unreachable(struct datagram_flow *flow)
     relay_notify(flow->relay, N2_EVENT_TARGET_UNREACHABLE, 0);
 }
 
-static uint64_t allowance(const struct datagram_flow *flow)
+void datagram_flow_touch(struct datagram_flow *flow)
+{
+    flow->last_ms = uv_now(flow->plane->loop);
+}
+
+uint64_t datagram_flow_allowance(const struct datagram_flow *flow)
 {
     const uint64_t max = flow->relay->limits.max_bytes;
     const uint64_t used = flow->up.bytes + flow->down.bytes;
@@ -176,15 +181,9 @@ static uint64_t allowance(const struct datagram_flow *flow)
     return max > used ? max - used : 0;
 }
 
-uint64_t datagram_flow_begin(struct datagram_flow *flow)
-{
-    flow->last_ms = uv_now(flow->plane->loop);
-    return allowance(flow);
-}
-
 bool datagram_flow_sent(struct datagram_flow *flow, const struct udp_runs_result *result)
 {
-    if (!result->over_limit && allowance(flow) != 0)
+    if (!result->over_limit && datagram_flow_allowance(flow) != 0)
         return true;
     datagram_flow_end(flow, N2_REASON_LIMIT);
     return false;

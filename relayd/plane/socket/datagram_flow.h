@@ -69,9 +69,11 @@ void datagram_flow_fail(struct datagram_flow *flow, int error, const char *what)
 /* It is over. The last thing that callers do: the flow may be closing when this returns. */
 void datagram_flow_end(struct datagram_flow *flow, enum n2_reason reason);
 
-/* What a flow calls around its datagrams: at first, with the octets that may still pass… */
-uint64_t datagram_flow_begin(struct datagram_flow *flow);
-/* …and at last. Returns false when that ended the flow. */
+/* There was traffic: the idle time begins anew. */
+void datagram_flow_touch(struct datagram_flow *flow);
+/* Octets that may still pass, for udp_runs_begin(). */
+uint64_t datagram_flow_allowance(const struct datagram_flow *flow);
+/* After udp_runs_flush(). Returns false when that ended the flow. */
 bool datagram_flow_sent(struct datagram_flow *flow, const struct udp_runs_result *result);
 /* Tells the peer, at most once a second. */
 void datagram_flow_unreachable(struct datagram_flow *flow);

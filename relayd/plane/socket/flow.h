@@ -24,5 +24,6 @@ extern const struct flow_ops tcp_transparent_flow_ops;
 extern const struct flow_ops tcp_connect_flow_ops;
 extern const struct flow_ops tcp_bind_flow_ops;
 extern const struct flow_ops udp_flow_ops;
+extern const struct flow_ops udp_associate_ops;
 
 #endif

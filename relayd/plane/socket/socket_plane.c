@@ -131,6 +131,16 @@ static void report_pool(const struct ip_address *address, uint32_t free_ports, v
     add_counter(report->status, name, free_ports);
 }
 
+static void report_associate(const struct associate_figures *figures, struct admin_status *out)
+{
+    add_counter(out, "udp_malformed", figures->malformed);
+    add_counter(out, "udp_denied", figures->denied);
+    add_counter(out, "udp_unanswered", figures->unanswered);
+    add_counter(out, "udp_fragment_drops", figures->fragment_drops);
+    add_counter(out, "udp_unsolicited", figures->unsolicited);
+    add_counter(out, "udp_held_octets", figures->held_octets);
+}
+
 static void socket_plane_status(const struct plane *plane, struct admin_status *out)
 {
     const struct socket_plane *socket_plane = (const struct socket_plane *)plane;
@@ -147,6 +157,7 @@ static void socket_plane_status(const struct plane *plane, struct admin_status *
     add_counter(out, "clients_refused", socket_plane->clients_refused);
     add_counter(out, "udp_gso_disabled", socket_plane->gso_disabled);
     add_counter(out, "udp_send_drops", socket_plane->udp_send_drops);
+    report_associate(&socket_plane->associate, out);
     endpoints_each_pool(socket_plane->endpoints, report_pool, &report);
     add_counter(out, "ports_free", report.total);
     if (pipes.shrunk != 0)

@@ -10,6 +10,18 @@
 #include "relayd/plane/plane.h"
 #include "relayd/plane/socket/pipe_pool.h"
 
+/* Of all UDP ASSOCIATE flows: datagrams of clients (or to them) that went no further. */
+struct associate_figures {
+    uint64_t malformed;      /* no header, RSV, unknown ATYP, a name that is none, port 0 */
+    uint64_t denied;         /* a verdict said no */
+    uint64_t unanswered;     /* no verdict came, or there was no room to wait for it */
+    uint64_t fragment_drops; /* out of order, too late, too large, not wanted */
+    uint64_t unsolicited;    /* from an address that the client has not sent to */
+    uint64_t held_octets;    /* now: waiting for a verdict or for further fragments */
+};
+/* Bounds held_octets. */
+#define ASSOCIATE_HELD_MAX (64 * 1024 * 1024)
+
 /* What the flows of one plane share. Private to the plane's own files. */
 struct socket_plane {
     struct plane base;
@@ -23,6 +35,7 @@ struct socket_plane {
     uint64_t tcp_copies;      /* times that octets were copied for want of a pipe */
     uint64_t clients_refused; /* descriptors that were no connection of the relay's client */
     uint64_t udp_send_drops;  /* datagrams that a full send buffer or the kernel refused */
+    struct associate_figures associate;
 };
 
 /* Everything is borrowed and has to outlive the plane. Returns 0 or -errno. SIGPIPE is ignored from

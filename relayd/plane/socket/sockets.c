@@ -176,3 +176,31 @@ int sockets_route_source(struct socket_plane *plane, const struct ip_address *de
         *out = name.address;
     return rc;
 }
+
+int sockets_open_unconnected(struct socket_plane *plane, const struct relay *relay,
+                             enum ip_family family)
+{
+    const struct ip_address any = any_address((uint8_t)family);
+    struct endpoint egress = {.port = 0};
+    struct sockaddr_storage address;
+    int rc = endpoints_choose_egress(plane->endpoints, &any, &relay->egress_hint, &egress.address);
+
+    if (rc == 0 && egress.address.family == IP_NONE)
+        egress.address = any;
+    for (unsigned tries = 0; rc >= 0 && tries < EGRESS_TRIES; tries++) {
+        const int fd = sockets_new(plane, &any, SOCK_DGRAM, relay->transport->socket_protocol);
+        if (fd < 0)
+            return fd;
+        egress.port = endpoints_random_egress_port(plane->endpoints);
+        const socklen_t length = endpoint_to_sockaddr(&egress, &address);
+        if (bind(fd, (struct sockaddr *)&address, length) == 0)
+            return fd;
+        rc = -errno;
+        close(fd);
+        /* Only a port that was our own choice can be chosen differently. */
+        if (egress.port == 0 || (rc != -EADDRINUSE && rc != -EACCES))
+            return rc;
+        rc = 0;
+    }
+    return rc < 0 ? rc : -EADDRINUSE;
+}

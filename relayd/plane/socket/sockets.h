@@ -40,6 +40,11 @@ int sockets_open_egress(struct socket_plane *plane, const struct relay *relay,
 int sockets_route_source(struct socket_plane *plane, const struct ip_address *destination,
                          struct ip_address *out);
 
+/* A datagram socket for many destinations of the family, bound to the egress address. Returns the
+ * descriptor or -errno (-EADDRNOTAVAIL: the family is not to be used). */
+int sockets_open_unconnected(struct socket_plane *plane, const struct relay *relay,
+                             enum ip_family family);
+
 /* The pending error of a socket, cleared by reading it: 0 or -errno. */
 int sockets_take_error(int fd);
 /* Closes; `abort`: a TCP connection is reset. */

@@ -25,7 +25,8 @@ static bool forward(struct udp_flow *flow, struct udp_direction *direction, int 
     struct udp_runs_result result;
     const struct udp_message *message;
 
-    udp_runs_begin(flow->base.plane, direction, datagram_flow_begin(&flow->base));
+    datagram_flow_touch(&flow->base);
+    udp_runs_begin(flow->base.plane, direction, datagram_flow_allowance(&flow->base));
     for (unsigned i = 0; (message = udp_batch_message(i)) != NULL; i++) {
         const struct udp_datagrams datagrams = {
             .octets = message->octets, .length = message->length, .size = message->size};

@@ -98,7 +98,7 @@ START_TEST(test_bounds)
                               endpoints_draw_port(fixture.endpoints, &address));
     }
     ask();
-    ck_assert_uint_lt(status.counter_count, 32);
+    ck_assert_uint_lt(status.counter_count, 40);
     ck_assert_uint_eq(figure("ports_free"), 192000);
     memset(&status, 0, sizeof(status));
     status.counter_count = ADMIN_COUNTERS_MAX;

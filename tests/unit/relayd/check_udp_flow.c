@@ -15,7 +15,7 @@
 
 #include "proto/ptcl.h"
 #include "relayd/plane/socket/udp_runs.h"
-#include "tests/unit/relayd/plane_fixture.h"
+#include "tests/unit/relayd/datagrams.h"
 
 #define SEGMENT_OPTION 103 /* UDP_SEGMENT, which older headers lack */
 
@@ -70,17 +70,13 @@ static void prepare(struct exchange *x, bool client_v6, bool target_v6)
 
 static void establish(struct exchange *x)
 {
-    const int size = 8 * 1024 * 1024;
-
     fake_relay_open_wait(&x->relay, &fixture);
     ck_assert_int_eq(connect_to(x->client, &x->relay.relay.bound), 0);
     ck_assert_int_eq(connect_to(x->target, &x->relay.relay.egress), 0);
     set_blocking(x->client, false);
     set_blocking(x->target, false);
-    network_privilege(true);
-    (void)setsockopt(x->client, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
-    (void)setsockopt(x->target, SOL_SOCKET, SO_RCVBUFFORCE, &size, sizeof(size));
-    network_privilege(false);
+    enlarge_buffer(x->client);
+    enlarge_buffer(x->target);
 }
 
 static void dispose(struct exchange *x)
@@ -88,43 +84,6 @@ static void dispose(struct exchange *x)
     close(x->client);
     close(x->target);
     fake_relay_finish(&x->relay, &fixture);
-}
-
-static uint8_t *payload(void)
-{
-    static uint8_t octets[65536];
-
-    for (unsigned i = 0; i < sizeof(octets); i++)
-        octets[i] = (uint8_t)(i * 7 + i / 256);
-    return octets;
-}
-
-/* A datagram of `length` octets that begin at `at` of the payload. */
-static void send_datagram(int fd, size_t at, size_t length)
-{
-    ck_assert_msg(send(fd, payload() + at, length, 0) == (ssize_t)length, "send of %zu: %s", length,
-                  strerror(errno));
-}
-
-static void expect_datagram(int fd, size_t at, size_t length)
-{
-    static uint8_t buffer[65536];
-    ssize_t n;
-
-    WAIT_FOR(&fixture, (n = recv(fd, buffer, sizeof(buffer), MSG_DONTWAIT)) >= 0);
-    ck_assert_int_eq(n, (ssize_t)length);
-    ck_assert_msg(length == 0 || memcmp(buffer, payload() + at, length) == 0,
-                  "a datagram of %zu octets has changed", length);
-}
-
-static void expect_silence(int fd)
-{
-    char octet;
-
-    for (unsigned i = 0; i < 20; i++)
-        plane_fixture_turn(&fixture);
-    ck_assert_int_eq(recv(fd, &octet, 1, MSG_DONTWAIT), -1);
-    ck_assert_int_eq(errno, EAGAIN);
 }
 
 /* ---- datagrams ---------------------------------------------------------------------------------
@@ -138,10 +97,10 @@ START_TEST(test_relays_both_ways)
     establish(&x);
     ck_assert_uint_eq(x.relay.arrived, 0);
     send_datagram(x.client, 0, 5);
-    expect_datagram(x.target, 0, 5);
+    expect_datagram(&fixture, x.target, 0, 5);
     ck_assert_uint_eq(x.relay.arrived, 1);
     send_datagram(x.target, 5, 6);
-    expect_datagram(x.client, 5, 6);
+    expect_datagram(&fixture, x.client, 5, 6);
     const struct n2_counters now = fake_relay_counters(&x.relay);
     ck_assert_uint_eq(now.up_bytes, 5);
     ck_assert_uint_eq(now.down_bytes, 6);
@@ -166,9 +125,9 @@ START_TEST(test_sizes)
     establish(&x);
     for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         send_datagram(x.client, i, sizes[i]);
-        expect_datagram(x.target, i, sizes[i]);
+        expect_datagram(&fixture, x.target, i, sizes[i]);
         send_datagram(x.target, i, sizes[i]);
-        expect_datagram(x.client, i, sizes[i]);
+        expect_datagram(&fixture, x.client, i, sizes[i]);
         octets += sizes[i];
     }
     dispose(&x);
@@ -187,7 +146,7 @@ START_TEST(test_too_large_for_the_other_family)
     establish(&x);
     send_datagram(x.client, 0, 65527);
     send_datagram(x.client, 0, 10);
-    expect_datagram(x.target, 0, 10);
+    expect_datagram(&fixture, x.target, 0, 10);
     ck_assert_uint_eq(plane_fixture_socket_plane(&fixture)->udp_send_drops, 1);
     dispose(&x);
     ck_assert_uint_eq(x.relay.final.up_packets, 1);
@@ -236,11 +195,11 @@ START_TEST(test_bursts)
             send_datagram(x.client, i, pattern_length(pattern, burst * 50 + i));
         for (unsigned i = 0; i < 50; i++) {
             const size_t length = pattern_length(pattern, burst * 50 + i);
-            expect_datagram(x.target, i, length);
+            expect_datagram(&fixture, x.target, i, length);
             octets += length;
         }
     }
-    expect_silence(x.target);
+    expect_silence(&fixture, x.target);
     const struct socket_plane *plane = plane_fixture_socket_plane(&fixture);
     ck_assert_uint_eq(plane->udp_send_drops, 0);
     /* EIO is for good; EINVAL says something about a size on a path. */
@@ -270,9 +229,10 @@ START_TEST(test_client_with_gso)
     for (unsigned i = 0; i < 3; i++) {
         send_datagram(x.client, 0, (size_t)tail);
         for (int j = 0; j < 64; j++)
-            expect_datagram(x.target, (size_t)(j * size), (size_t)(j == 63 ? size - 300 : size));
+            expect_datagram(&fixture, x.target, (size_t)(j * size),
+                            (size_t)(j == 63 ? size - 300 : size));
     }
-    expect_silence(x.target);
+    expect_silence(&fixture, x.target);
     dispose(&x);
     ck_assert_uint_eq(x.relay.final.up_packets, 3 * 64);
     ck_assert_uint_eq(x.relay.final.up_bytes, 3 * (uint64_t)tail);
@@ -291,14 +251,14 @@ START_TEST(test_above_the_mtu)
         for (unsigned i = 0; i < 20; i++)
             send_datagram(x.client, i, 2000);
         for (unsigned i = 0; i < 20; i++)
-            expect_datagram(x.target, i, 2000);
+            expect_datagram(&fixture, x.target, i, 2000);
     }
     /* Smaller ones still go as one. */
     const unsigned before = segmented_sends;
     for (unsigned i = 0; i < 20; i++)
         send_datagram(x.client, i, 1000);
     for (unsigned i = 0; i < 20; i++)
-        expect_datagram(x.target, i, 1000);
+        expect_datagram(&fixture, x.target, i, 1000);
     ck_assert_uint_gt(segmented_sends, before);
     ck_assert_uint_eq(plane_fixture_socket_plane(&fixture)->udp_send_drops, 0);
     ck_assert(!plane_fixture_socket_plane(&fixture)->gso_disabled);
@@ -322,7 +282,7 @@ START_TEST(test_send_failures)
     ck_assert_uint_eq(x.relay.ended, 0);
     fail_all = 0;
     send_datagram(x.client, 0, 10);
-    expect_datagram(x.target, 0, 10);
+    expect_datagram(&fixture, x.target, 0, 10);
     dispose(&x);
     ck_assert_uint_eq(x.relay.final.up_packets, 1);
     ck_assert_uint_eq(x.relay.final.up_bytes, 10);
@@ -349,7 +309,7 @@ START_TEST(test_target_unreachable)
     set_blocking(x.target, false);
     for (unsigned i = 0; i < 5; i++) {
         send_datagram(x.client, i, 20);
-        expect_datagram(x.target, i, 20);
+        expect_datagram(&fixture, x.target, i, 20);
     }
     dispose(&x);
 }
@@ -372,7 +332,7 @@ START_TEST(test_client_unreachable)
     x.client = party_socket(PARTY_CLIENT, false, SOCK_DGRAM, client.port);
     set_blocking(x.client, false);
     send_datagram(x.target, 1, 20);
-    expect_datagram(x.client, 1, 20);
+    expect_datagram(&fixture, x.client, 1, 20);
     ck_assert_uint_eq(x.relay.ended, 0);
     dispose(&x);
 }
@@ -407,10 +367,10 @@ START_TEST(test_strangers)
     ck_assert_int_eq(setsockopt(strangers[0], IPPROTO_UDP, SEGMENT_OPTION, &size, sizeof(size)), 0);
     send_datagram(strangers[0], 0, 6400);
     ck_assert_uint_eq(fake_relay_drops(&x.relay), 164);
-    expect_silence(x.target);
+    expect_silence(&fixture, x.target);
     ck_assert_uint_eq(x.relay.arrived, 0);
     send_datagram(x.client, 0, 10);
-    expect_datagram(x.target, 0, 10);
+    expect_datagram(&fixture, x.target, 0, 10);
     ck_assert_uint_eq(fake_relay_drops(&x.relay), 164);
     close(capture);
     close(strangers[0]);
@@ -435,7 +395,7 @@ START_TEST(test_strangers_during_overload)
             send_datagram(stranger, 0, 1000);
     }
     WAIT_FOR(&fixture, fake_relay_counters(&x.relay).up_packets != 0);
-    expect_datagram(x.target, 0, 1000);
+    expect_datagram(&fixture, x.target, 0, 1000);
     for (unsigned i = 0; i < 50; i++)
         plane_fixture_turn(&fixture);
     ck_assert_uint_lt(fake_relay_counters(&x.relay).up_packets, 3000);
@@ -455,7 +415,7 @@ START_TEST(test_strangers_at_egress)
     const int stranger = party_socket(PARTY_STRANGER, false, SOCK_DGRAM, 0);
     ck_assert_int_eq(connect_to(stranger, &x.relay.relay.egress), 0);
     send_datagram(stranger, 0, 10);
-    expect_silence(x.client);
+    expect_silence(&fixture, x.client);
     close(stranger);
     dispose(&x);
     ck_assert_uint_eq(x.relay.final.down_packets, 0);
@@ -504,16 +464,16 @@ START_TEST(test_learn_source_port)
     send_datagram(x.client, 1, 0);
     send_datagram(second, 2, 11);
     send_datagram(x.client, 3, 12);
-    expect_datagram(x.target, 1, 0);
-    expect_datagram(x.target, 3, 12);
+    expect_datagram(&fixture, x.target, 1, 0);
+    expect_datagram(&fixture, x.target, 3, 12);
     ck_assert_uint_eq(x.relay.arrived, 1);
     ck_assert_uint_eq(x.relay.relay.source.port, socket_name(x.client).port);
     ck_assert_uint_eq(fake_relay_drops(&x.relay), 2);
     send_datagram(second, 0, 10);
     send_datagram(x.client, 4, 1000);
-    expect_datagram(x.target, 4, 1000);
+    expect_datagram(&fixture, x.target, 4, 1000);
     send_datagram(x.target, 5, 1000);
-    expect_datagram(x.client, 5, 1000);
+    expect_datagram(&fixture, x.client, 5, 1000);
     ck_assert_uint_eq(fake_relay_drops(&x.relay), 3);
     close(second);
     close(stranger);
@@ -618,7 +578,7 @@ START_TEST(test_close)
     ck_assert_uint_eq(count_fds(), fds + 3);
     if (_i == 1) {
         send_datagram(x.client, 0, 10);
-        expect_datagram(x.target, 0, 10);
+        expect_datagram(&fixture, x.target, 0, 10);
     }
     fake_relay_close(&x.relay, true);
     ck_assert_uint_eq(count_fds(), fds);
@@ -685,7 +645,7 @@ START_TEST(test_many_in_a_row)
         establish(&x);
         if (i % 4 == 0) {
             send_datagram(x.client, 0, 10);
-            expect_datagram(x.target, 0, 10);
+            expect_datagram(&fixture, x.target, 0, 10);
         }
         dispose(&x);
     }

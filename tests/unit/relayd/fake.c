@@ -11,7 +11,7 @@
 
 /* The rows of the transports name them; no test here has a socket plane. */
 const struct flow_ops tcp_transparent_flow_ops, tcp_connect_flow_ops, tcp_bind_flow_ops;
-const struct flow_ops udp_flow_ops;
+const struct flow_ops udp_flow_ops, udp_associate_ops;
 
 /* As with `advertise: {192.0.2.1: 203.0.113.9}`. */
 struct endpoint endpoints_advertised(const struct endpoints *endpoints,
