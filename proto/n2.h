@@ -40,6 +40,7 @@ enum n2_type {
     N2_PING,
     N2_PONG,
     N2_DRAIN,
+    N2_CANCEL_ORDER,
     N2_TYPE_END, /* one above the last */
 };
 
@@ -225,7 +226,8 @@ struct n2_message {
         struct n2_close_relay close_relay;
         struct n2_relay_closed relay_closed;
         struct n2_relay_event relay_event;
-        uint64_t nonce; /* N2_PING, N2_PONG */
+        uint64_t nonce;     /* N2_PING, N2_PONG */
+        uint64_t cancelled; /* N2_CANCEL_ORDER: the transaction of the OpenRelay */
     };
 };
 

@@ -23,6 +23,7 @@ const char *n2_type_name(enum n2_type type)
         [N2_PING] = "ping",
         [N2_PONG] = "pong",
         [N2_DRAIN] = "drain",
+        [N2_CANCEL_ORDER] = "cancel-order",
     };
     return NAME(names, type);
 }

@@ -138,6 +138,8 @@ static const struct pb_field relay_event[] = {
 static const struct pb_field ping[] = {NUMBER("ping.nonce", true, nonce, 0, UINT64_MAX)};
 static const struct pb_field pong[] = {NUMBER("pong.nonce", true, nonce, 0, UINT64_MAX)};
 
+static const struct pb_field cancel_order[] = {ID("cancel_order.order", cancelled)};
+
 #define BODY(name) PB_TABLE(name, sockst__n2__##name##__descriptor)
 
 static const struct n2_row rows[N2_TYPE_END] = {
@@ -157,6 +159,7 @@ static const struct n2_row rows[N2_TYPE_END] = {
     [N2_RELAY_EVENT] = {.body = BODY(relay_event)},
     [N2_PING] = {.body = BODY(ping)},
     [N2_PONG] = {.body = BODY(pong)},
+    [N2_CANCEL_ORDER] = {.body = BODY(cancel_order)},
     [N2_DRAIN] = {.body = {.descriptor = &sockst__n2__drain__descriptor}},
 };
 

@@ -28,6 +28,7 @@ static const struct row rows[N2_TYPE_END] = {
     [N2_PING] = {.by_socksd = UP, .by_relayd = UP},
     [N2_PONG] = {.by_socksd = UP, .by_relayd = UP},
     [N2_DRAIN] = {.by_relayd = UP},
+    [N2_CANCEL_ORDER] = {.by_relayd = UP},
 };
 
 bool n2_receives(enum n2_role role, bool up, enum n2_type type)

@@ -50,6 +50,15 @@ static void handle_close_relay(struct n2_peer *peer, const struct n2_message *me
     relay_close(relay, message->close_relay.reason);
 }
 
+static void handle_cancel_order(struct n2_peer *peer, const struct n2_message *message, int fd)
+{
+    (void)fd;
+    /* The answer may just be under way; an order that was opened is then closed by its id. */
+    if (!relay_cancel_order(&peer->relays, message->cancelled)) {
+        relayd_metrics_add(peer->context->metrics, RELAYD_N2_UNKNOWN_RELAY, 1);
+    }
+}
+
 static void handle_drain(struct n2_peer *peer, const struct n2_message *message, int fd)
 {
     (void)message;
@@ -92,6 +101,7 @@ static const struct {
     {N2_OPEN_RELAY, handle_open_relay, false},
     {N2_ATTACH_CLIENT, handle_attach_client, true},
     {N2_CLOSE_RELAY, handle_close_relay, false},
+    {N2_CANCEL_ORDER, handle_cancel_order, false},
     {N2_DRAIN, handle_drain, false},
     {N2_POLICY_CHANGED, handle_policy_changed, false},
 };

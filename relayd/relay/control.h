@@ -35,6 +35,7 @@ struct relay_peer {
                struct relay_question *question);
     void (*cancel)(struct relay_peer *peer, uint64_t transaction);
     LIST_HEAD(relay_list, relay) relays;
+    struct relay *orders;       /* those in OPENING, by transaction */
     bool draining;              /* no new relay for this peer */
     uint64_t policy_generation; /* verdicts of older ones are void */
 };
@@ -50,6 +51,10 @@ void relay_peer_lost(struct relay_peer *peer);
  * before this returns. */
 void relay_order(struct relay_context *context, struct relay_peer *peer, uint64_t transaction,
                  const struct n2_open_relay *order);
+
+/* The peer has no more use for an order: if it has not been answered yet the relay is closed, and
+ * answers RelayFailed. Returns false when there is no such order (any more). */
+bool relay_cancel_order(struct relay_peer *peer, uint64_t transaction);
 
 /*
  * Hands a client's connection over to a CONNECT relay that is open, or to a BIND relay whose peer

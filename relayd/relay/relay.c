@@ -112,6 +112,20 @@ static const char *label_shown(const struct label *label)
     return text[0] != '\0' ? text : NULL;
 }
 
+/* So that it can be cancelled; without memory for that it lives until it is answered. */
+static void order_remember(struct relay *relay)
+{
+    HASH_ADD(hh, relay->peer->orders, transaction, sizeof(relay->transaction), relay);
+}
+
+static void order_forget(struct relay *relay)
+{
+    if (relay->peer != NULL && relay->hh.tbl != NULL) {
+        HASH_DELETE(hh, relay->peer->orders, relay);
+        relay->hh.tbl = NULL;
+    }
+}
+
 static enum relayd_metric state_metric(enum relay_state state)
 {
     return RELAYD_RELAYS_OPENING + (unsigned)state;
@@ -126,6 +140,7 @@ static void relay_set_state(struct relay *relay, enum relay_state state)
     relayd_metrics_subtract(metrics, state_metric(relay->state), 1);
     relayd_metrics_add(metrics, state_metric(state), 1);
     relay->state = state;
+    order_forget(relay);
     relay_deadline_stop(relay->deadline); /* only OPENING has one */
     relay->deadline = NULL;
 }
@@ -210,6 +225,7 @@ static void relay_remove(struct relay *relay)
     if (relay->plane != NULL) {
         relayd_metrics_plane(context->metrics, relay->plane->ops->id, -1);
     }
+    order_forget(relay);
     if (relay->peer != NULL) {
         LIST_REMOVE(relay, of_peer);
     }
@@ -436,6 +452,18 @@ void relay_close(struct relay *relay, enum n2_reason reason)
     relay_event(relay, &(struct relay_input){.type = EV_CLOSE, .reason = reason});
 }
 
+bool relay_cancel_order(struct relay_peer *peer, uint64_t transaction)
+{
+    struct relay *relay;
+
+    HASH_FIND(hh, peer->orders, &transaction, sizeof(transaction), relay);
+    if (relay == NULL) {
+        return false;
+    }
+    relay_close(relay, N2_REASON_CONTROL_CLOSED);
+    return true;
+}
+
 void relay_peer_init(struct relay_peer *peer,
                      void (*send)(struct relay_peer *peer, const struct n2_message *message))
 {
@@ -448,6 +476,7 @@ void relay_peer_lost(struct relay_peer *peer)
     struct relay *relay;
     while ((relay = LIST_FIRST(&peer->relays)) != NULL) {
         LIST_REMOVE(relay, of_peer);
+        order_forget(relay);
         relay->peer = NULL;
         relay_close(relay, N2_REASON_PEER_LOST);
     }
@@ -503,6 +532,7 @@ static struct relay *relay_new(struct relay_context *context, struct relay_peer 
     relay->opened_at_ms = uv_now(context->loop);
     relay->peer = peer;
     LIST_INSERT_HEAD(&peer->relays, relay, of_peer);
+    order_remember(relay);
     relayd_metrics_add(context->metrics, RELAYD_RELAYS, 1);
     relayd_metrics_add(context->metrics, RELAYD_RELAYS_OPENING, 1);
     relay->user = label_get(&context->labels, order->user);

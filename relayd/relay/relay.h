@@ -27,6 +27,7 @@
 #include <sys/queue.h>
 #include <uv.h>
 
+#include "common/keyed_hash.h"
 #include "proto/n2.h"
 #include "relayd/transport/transport.h"
 
@@ -45,6 +46,7 @@ struct relay {
     struct relay_context *context;
     struct relay_peer *peer; /* NULL once it is lost */
     LIST_ENTRY(relay) of_peer;
+    UT_hash_handle hh; /* OPENING: in peer->orders, by transaction */
     const struct transport *transport;
     enum n2_kind kind;
     enum relay_state state;

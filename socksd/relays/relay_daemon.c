@@ -105,6 +105,15 @@ static void send_close(struct relay_daemon *daemon, uint64_t relay, enum n2_reas
                            -1); /* a failure brings the link down: all is closed */
 }
 
+/* The answer that crosses it, or follows from it, is a stray one. */
+static void cancel_order(struct relay_daemon *daemon, uint64_t transaction)
+{
+    const struct n2_message message = {.type = N2_CANCEL_ORDER, .cancelled = transaction};
+
+    n2_link_cancel(daemon->link, transaction);
+    (void)n2_link_send(daemon->link, &message, -1);
+}
+
 void relay_ticket_close(struct relay_ticket *ticket, enum n2_reason reason)
 {
     if (ticket->state == RELAY_TICKET_OPEN)
@@ -155,7 +164,7 @@ void relay_ticket_drop(struct relay_ticket *ticket)
     if (state == RELAY_TICKET_OPEN)
         send_close(daemon, ticket->relay, N2_REASON_CONTROL_CLOSED);
     else if (daemon->link)
-        n2_link_cancel(daemon->link, ticket->transaction);
+        cancel_order(daemon, ticket->transaction);
 }
 
 const char *relay_ticket_instance(const struct relay_ticket *ticket)

@@ -123,6 +123,9 @@ static void on_message(struct n2_link *link, const struct n2_message *message, i
     ck_assert_int_eq(fd, -1);
     if (message->type == N2_OPEN_RELAY) {
         on_order(fake, link, message);
+    } else if (message->type == N2_CANCEL_ORDER) {
+        fake->cancels++;
+        fake->last_cancelled = message->cancelled;
     } else if (message->type == N2_CLOSE_RELAY) {
         fake->closes++;
         fake->last_close = message->close_relay;

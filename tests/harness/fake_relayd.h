@@ -48,7 +48,8 @@ struct fake_relayd {
     unsigned winner;             /* CONNECT: the candidate that is reached */
 
     /* What it saw. */
-    unsigned accepted, orders, closes;
+    unsigned accepted, orders, closes, cancels;
+    uint64_t last_cancelled;
     unsigned verdicts, unanswered; /* to what it asked: Authorized, and nothing any more */
     struct n2_authorized last_verdict;
     struct fake_attached attached[FAKE_RELAYD_ATTACHED_MAX];

@@ -192,13 +192,13 @@ START_TEST(keepalive_finds_out_that_a_client_has_vanished)
 }
 END_TEST
 
-/* N2-TRANS-040 */
+/* N2-TRANS-040, N2-TRANS-045 */
 START_TEST(a_client_that_leaves_while_the_target_is_dialled_leaves_nothing)
 {
     uint8_t octets[N1_REQUEST_MAX];
     const struct endpoint silent = at("10.77.2.99", 80);
     daemons =
-        daemons_start(lab, &(struct daemons_options){.relayd = {"tcp: {connect-timeout: 1s}"}});
+        daemons_start(lab, &(struct daemons_options){.relayd = {"tcp: {connect-timeout: 60s}"}});
     lab_run(lab, LAB_RELAY,
             "ip neigh add 10.77.2.99 lladdr 02:00:00:00:00:99 dev target0 nud permanent");
     const size_t length = n1_transparent_bytes(PTCL_TCP, at(LAB_CLIENT_V4, 4711), silent, octets);

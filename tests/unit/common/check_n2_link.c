@@ -116,6 +116,7 @@ static bool may_reach(enum n2_role role, enum n2_type type)
     case N2_POLICY_CHANGED:
     case N2_CLOSE_RELAY:
     case N2_DRAIN:
+    case N2_CANCEL_ORDER:
         return role == N2_ROLE_RELAYD;
     case N2_RELAY_OPENED:
     case N2_RELAY_FAILED:

@@ -325,6 +325,9 @@ static inline struct n2_message sample(enum n2_type type)
     case N2_PONG:
         m.nonce = 99;
         break;
+    case N2_CANCEL_ORDER:
+        m.cancelled = 7;
+        break;
     case N2_DRAIN:
     case N2_TYPE_END:
         break;

@@ -305,8 +305,9 @@ START_TEST(a_payload_above_the_maximum_is_refused) /* N2-FRAME-030 */
         envelope.length = body.length = 0;
         raw_number(&body, 1, 7);
         raw_bytes(&envelope, 25, body.data, body.length);
-        /* An unknown field brings it to the size wanted: three octets of key and length. */
-        raw_bytes(&envelope, 28, filler, N2_PAYLOAD_MAX - envelope.length - 4 + excess);
+        /* An unknown field brings it to the size wanted: four octets of key and length. */
+        raw_bytes(&envelope, N2_TYPE_END + 10, filler,
+                  N2_PAYLOAD_MAX - envelope.length - 4 + excess);
         ck_assert_uint_eq(envelope.length, N2_PAYLOAD_MAX + excess);
         ck_assert_int_eq(decode(envelope.data, envelope.length, &decoded, &problem),
                          excess ? N2_E_SYNTAX : N2_OK);

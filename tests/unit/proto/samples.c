@@ -171,6 +171,9 @@ void sample_n2(enum n2_type type, struct n2_message *out)
     case N2_PONG:
         out->nonce = UINT64_MAX;
         break;
+    case N2_CANCEL_ORDER:
+        out->cancelled = UINT64_MAX;
+        break;
     case N2_DRAIN:
         break;
     default:

@@ -459,6 +459,65 @@ START_TEST(a_relay_from_order_to_end)
 }
 END_TEST
 
+/* N2-TRANS-045 */
+START_TEST(an_order_is_cancelled_while_it_opens)
+{
+    struct client client, other;
+    struct n2_message order = {
+        .transaction = 1005, .type = N2_OPEN_RELAY, .open_relay = fake_order(5)};
+    const struct n2_message cancel = {.type = N2_CANCEL_ORDER, .cancelled = 1005};
+
+    fake.plane.in_open = NULL;
+    client_come_up(&client);
+    client_come_up(&other);
+    client_send(&client, &order);
+    while (fake.plane.opens == 0) {
+        run_once();
+    }
+    client_send(&other, &cancel); /* another's order does not exist for it */
+    while (relayd_metrics_get(&fake.metrics, RELAYD_N2_UNKNOWN_RELAY) == 0) {
+        run_once();
+    }
+    ck_assert_uint_eq(fake.plane.closes, 0);
+    client_send(&client, &cancel);
+    while (client.failed == 0) {
+        run_once();
+    }
+    ck_assert_uint_eq(client.last.transaction, 1005);
+    ck_assert_uint_eq(fake.plane.closes, 1);
+    client_send(&client, &cancel); /* too late: counted, no more */
+    while (relayd_metrics_get(&fake.metrics, RELAYD_N2_UNKNOWN_RELAY) == 1) {
+        run_once();
+    }
+    ck_assert_uint_eq(client.failed, 1);
+    client_settle(&client);
+    ck_assert(client.up);
+    ck_assert_uint_eq(client.opened, 0);
+    ck_assert_uint_eq(client.closed, 0);
+}
+END_TEST
+
+/* N2-TRANS-045 */
+START_TEST(an_order_that_was_answered_is_not_cancelled)
+{
+    struct client client;
+    struct n2_message order = {
+        .transaction = 1005, .type = N2_OPEN_RELAY, .open_relay = fake_order(5)};
+    const struct n2_message cancel = {.type = N2_CANCEL_ORDER, .cancelled = 1005};
+
+    client_come_up(&client);
+    client_send(&client, &order);
+    while (client.opened == 0) {
+        run_once();
+    }
+    client_send(&client, &cancel);
+    while (relayd_metrics_get(&fake.metrics, RELAYD_N2_UNKNOWN_RELAY) == 0) {
+        run_once();
+    }
+    ck_assert_uint_eq(fake.plane.closes, 0);
+}
+END_TEST
+
 /* A peer cannot know the id yet, but it can guess one. */
 START_TEST(close_relay_while_it_opens)
 {
@@ -997,6 +1056,9 @@ static struct n2_message sample(enum n2_type type)
     case N2_RELAY_EVENT:
         message.relay_event = (struct n2_relay_event){.relay = 1, .event = 1};
         break;
+    case N2_CANCEL_ORDER:
+        message.cancelled = 1;
+        break;
     case N2_POLICY_CHANGED:
     case N2_PING:
     case N2_PONG:
@@ -1018,7 +1080,8 @@ static size_t sample_frame(enum n2_type type, uint8_t *frame, size_t size)
 static bool permitted(enum n2_type type)
 {
     return type == N2_OPEN_RELAY || type == N2_CLOSE_RELAY || type == N2_DRAIN ||
-           type == N2_POLICY_CHANGED || type == N2_PING || type == N2_PONG;
+           type == N2_CANCEL_ORDER || type == N2_POLICY_CHANGED || type == N2_PING ||
+           type == N2_PONG;
 }
 
 /* _i: the type of the message, which comes when the connection is up. */
@@ -1165,6 +1228,8 @@ static Suite *suite(void)
     tcase_add_test(tcase, the_list_of_users);
     tcase_add_test(tcase, the_number_of_peers_is_bounded);
     tcase_add_test(tcase, a_relay_from_order_to_end);
+    tcase_add_test(tcase, an_order_is_cancelled_while_it_opens);
+    tcase_add_test(tcase, an_order_that_was_answered_is_not_cancelled);
     tcase_add_test(tcase, close_relay_while_it_opens);
     tcase_add_test(tcase, anothers_relay_does_not_exist);
     tcase_add_test(tcase, an_id_of_an_ended_connection_means_nothing);

@@ -25,7 +25,8 @@ static void teardown(void)
 
 /* ---- the relay's life ------------------------------------------------------------------------ */
 
-/* Before anything else: a relay that opens for a session that is gone must not live. */
+/* N2-TRANS-040, N2-TRANS-045: before anything else, a relay that opens for a session that is gone
+ * must not live. */
 START_TEST(test_stray_relay_is_closed)
 {
     uint8_t request[N1_REQUEST_MAX];
@@ -37,7 +38,8 @@ START_TEST(test_stray_relay_is_closed)
                 request_encode(request, sizeof(request), PTCL_TCP, TARGET, OWN_SOURCE));
     WAIT_FOR(&f, f.fake[0].held_count == 1);
     close(fd);
-    WAIT_FOR(&f, f.set.count == 0);
+    WAIT_FOR(&f, f.set.count == 0 && f.fake[0].cancels == 1);
+    ck_assert_uint_eq(f.fake[0].last_cancelled, f.fake[0].held[0].transaction);
     ck_assert_uint_eq(f.fake[0].closes, 0);
     f.fake[0].next_relay = 77;
     f.fake[0].answer = FAKE_OPENS;
