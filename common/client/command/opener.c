@@ -51,6 +51,9 @@ static void on_ready(struct watch *watch, uint32_t events)
 {
     struct opener *opener = watch->user;
     (void)events;
+    /* What is closed in there may come back under the same number, unknown to epoll. */
+    loop_unwatch(opener->loop, &opener->control);
+    loop_unwatch(opener->loop, &opener->data);
     enum sockst_status status = sockst_association_advance(opener->association);
     if (status == SOCKST_DONE || status == SOCKST_FAILED) {
         finish(opener, status);
