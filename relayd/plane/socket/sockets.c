@@ -5,6 +5,7 @@
 #include <unistd.h>
 
 #include "common/net/sockaddr.h"
+#include "relayd/plane/socket/stranger_filter.h"
 
 int sockets_set(int fd, int level, int option, int value)
 {
@@ -99,20 +100,21 @@ static int bind_egress(int fd, const struct endpoint *egress)
 static int dial(int fd, const struct relay *relay, const struct endpoint *destination,
                 const struct endpoint *egress)
 {
+    const bool is_stream = relay->transport->socket_type == SOCK_STREAM;
     struct sockaddr_storage address;
     const socklen_t length = endpoint_to_sockaddr(destination, &address);
-    int rc = 0;
+    /* A stream's egress port may serve several destinations, and BND may be bound beside it. What
+     * reaches a datagram socket before it is connected is not of DST. */
+    int rc =
+        is_stream ? sockets_set(fd, SOL_SOCKET, SO_REUSEADDR, 1) : stranger_filter_drop_all(fd);
 
-    /* A stream's egress port may serve several destinations, and BND may be bound beside it. */
-    if (relay->transport->socket_type == SOCK_STREAM)
-        rc = sockets_set(fd, SOL_SOCKET, SO_REUSEADDR, 1);
     if (rc == 0 && egress->address.family != IP_NONE)
         rc = bind_egress(fd, egress);
     if (rc < 0)
         return rc;
-    if (connect(fd, (struct sockaddr *)&address, length) == 0)
-        return 0;
-    return errno == EINPROGRESS ? 1 : -errno;
+    if (connect(fd, (struct sockaddr *)&address, length) < 0)
+        return errno == EINPROGRESS ? 1 : -errno;
+    return is_stream ? 0 : stranger_filter_detach(fd);
 }
 
 /* "Any address" of the family, for a bound port without an address. */

@@ -60,8 +60,7 @@ START_TEST(an_address_that_refuses_late_gives_way_to_the_next)
     struct result result = {.done = false};
     struct endpoint proxies[2], bound;
     int first = script_listen(SOCK_STREAM, &proxies[0]), filler = fill_queue(first, &proxies[0]);
-    int second = script_listen(SOCK_STREAM, &proxies[1]),
-        relay = script_listen(SOCK_DGRAM, &bound);
+    int second = script_listen(SOCK_STREAM, &proxies[1]), relay = script_listen(SOCK_DGRAM, &bound);
     pid_t server = fork();
     if (server == 0) {
         close(first);

@@ -43,11 +43,29 @@ int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
     return (int)syscall(SYS_sendmmsg, fd, messages, count, flags);
 }
 
+/* Somebody who sends to a socket that is bound, before it is connected; -1: nobody. */
+static int before_connect = -1;
+static unsigned sent_before_connect;
+
+/* Takes the place of the C library's. */
+int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t length)
+{
+    struct sockaddr_storage name;
+    socklen_t name_length = sizeof(name);
+
+    if (before_connect >= 0 && getsockname(fd, (struct sockaddr *)&name, &name_length) == 0)
+        sent_before_connect += sendto(before_connect, "early", 5, MSG_DONTWAIT,
+                                      (struct sockaddr *)&name, name_length) == 5;
+    return (int)syscall(SYS_connect, fd, address.__sockaddr__, length);
+}
+
 static void setup(void)
 {
     plane_fixture_setup(&fixture);
     fail_all = fail_segmented = 0;
     segmented_sends = 0;
+    before_connect = -1;
+    sent_before_connect = 0;
 }
 
 static void teardown(void)
@@ -422,6 +440,33 @@ START_TEST(test_strangers_at_egress)
 }
 END_TEST
 
+/* Nor is anybody who was there before the egress socket knew its DST. */
+START_TEST(test_strangers_before_egress_is_connected)
+{
+    struct exchange x;
+
+    endpoints_free(fixture.endpoints);
+    fixture.config.egress.ports = (struct config_list){&fixture.egress_ports, 1};
+    ck_assert_int_eq(endpoints_new(&fixture.endpoints, &fixture.config, NULL, 1), 0);
+    plane_fixture_socket_plane(&fixture)->endpoints = fixture.endpoints;
+    prepare(&x, false, false);
+    const int stranger = party_socket(PARTY_STRANGER, false, SOCK_DGRAM, 0);
+    before_connect = stranger;
+    fake_relay_open_wait(&x.relay, &fixture);
+    before_connect = -1;
+    ck_assert_uint_ge(sent_before_connect, 2); /* to BND and to egress */
+    ck_assert_int_eq(connect_to(x.client, &x.relay.relay.bound), 0);
+    ck_assert_int_eq(connect_to(x.target, &x.relay.relay.egress), 0);
+    expect_silence(&fixture, x.client);
+    ck_assert_uint_eq(fake_relay_counters(&x.relay).down_packets, 0);
+    send_datagram(x.target, 0, 10);
+    expect_datagram(&fixture, x.client, 0, 10);
+    close(stranger);
+    dispose(&x);
+    ck_assert_uint_eq(x.relay.final.down_packets, 1);
+}
+END_TEST
+
 /* Nobody can bind beside the relay, whatever options he sets. */
 START_TEST(test_bound_is_exclusive)
 {
@@ -679,6 +724,7 @@ int main(void)
     tcase_add_loop_test(tests, test_strangers, 0, 2);
     tcase_add_test(tests, test_strangers_during_overload);
     tcase_add_test(tests, test_strangers_at_egress);
+    tcase_add_test(tests, test_strangers_before_egress_is_connected);
     tcase_add_test(tests, test_bound_is_exclusive);
     tcase_add_loop_test(tests, test_learn_source_port, 0, 2);
     tcase_add_loop_test(tests, test_open_fails, 0, 4);
