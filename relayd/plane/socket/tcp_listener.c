@@ -40,8 +40,7 @@ static int bind_stream(int fd, const struct endpoint *bound)
     return bind(fd, (struct sockaddr *)&address, length) < 0 ? -errno : 0;
 }
 
-/* A bound_socket_fn (sockets.h): holds the port and does not listen yet. bind() without
- * SO_REUSEPORT arbitrates: another relayd cannot get into the group by chance. */
+/* A bound_socket_fn (sockets.h): holds the port and does not listen yet. */
 static int make(struct socket_plane *plane, const struct relay *relay, const struct endpoint *bound)
 {
     const int fd =
@@ -53,11 +52,14 @@ static int make(struct socket_plane *plane, const struct relay *relay, const str
     return rc < 0 ? rc : fd;
 }
 
-/* The program counts the sockets of the group in the order in which they listen: trap 0, listener
- * 1. While there is no 1 everything goes to the trap, so no stranger is ever answered. */
-static int listen_beside(const struct tcp_listener *listener, int trap)
+/*
+ * The program counts the sockets of the group in the order in which they listen: trap 0, listener
+ * 1. While there is no 1 everything goes to the trap, so no stranger is ever answered. A socket
+ * that brings a program must be the first of its group: of two relayds that have bound the same
+ * port at the same moment one gets -EADDRINUSE here, and never a place in the other's group.
+ */
+static int listen_beside(const struct tcp_listener *listener, int fd, int trap)
 {
-    const int fd = listener->socket.fd;
     int rc = sockets_set(fd, SOL_SOCKET, SO_REUSEPORT, 1);
 
     if (rc == 0)
@@ -78,13 +80,13 @@ static bool expects_anybody(const struct tcp_listener *listener)
     return ip_address_is_unspecified(&listener->expected.address);
 }
 
-static int start_listening(struct tcp_listener *listener)
+static int start_listening(struct tcp_listener *listener, int fd)
 {
     if (expects_anybody(listener))
-        return listen(listener->socket.fd, LISTEN_BACKLOG) < 0 ? -errno : 0;
+        return listen(fd, LISTEN_BACKLOG) < 0 ? -errno : 0;
     const int trap = sockets_new(listener->plane, &listener->bound.address, SOCK_STREAM,
                                  listener->relay->transport->socket_protocol);
-    const int rc = trap < 0 ? trap : listen_beside(listener, trap);
+    const int rc = trap < 0 ? trap : listen_beside(listener, fd, trap);
 
     if (rc == 0)
         listener->trap = trap;
@@ -93,22 +95,38 @@ static int start_listening(struct tcp_listener *listener)
     return rc;
 }
 
-int tcp_listener_open(struct tcp_listener *listener, const struct endpoint *expected,
-                      tcp_listener_cb *came, void *owner, uv_close_cb closed)
+/* A socket that listens. Returns its descriptor or -errno. */
+static int open_listening(struct tcp_listener *listener)
 {
     struct socket_plane *plane = listener->plane;
     struct endpoint *bound = &listener->bound;
-    const int fd = bound->address.family == IP_NONE
-                       ? sockets_open_bound(plane, listener->relay, make, bound)
-                       : sockets_open_bound_on(plane, listener->relay, make, bound);
 
-    if (fd < 0)
-        return fd;
+    for (unsigned tries = 1;; tries++) {
+        const int fd = bound->address.family == IP_NONE
+                           ? sockets_open_bound(plane, listener->relay, make, bound)
+                           : sockets_open_bound_on(plane, listener->relay, make, bound);
+        if (fd < 0)
+            return fd;
+        const int rc = start_listening(listener, fd);
+        if (rc == 0)
+            return fd;
+        close(fd);
+        /* Somebody was quicker with a port that was free when it was bound: another one, then. */
+        if (rc != -EADDRINUSE || tries == ENDPOINTS_BIND_TRIES)
+            return rc;
+        sockets_return_bound(plane, bound);
+    }
+}
+
+int tcp_listener_open(struct tcp_listener *listener, const struct endpoint *expected,
+                      tcp_listener_cb *came, void *owner, uv_close_cb closed)
+{
     listener->expected = *expected;
     listener->came = came;
     listener->closed = closed;
-    const int rc = watched_socket_open(&listener->socket, plane->loop, fd, owner);
-    return rc < 0 ? rc : start_listening(listener);
+    const int fd = open_listening(listener);
+
+    return fd < 0 ? fd : watched_socket_open(&listener->socket, listener->plane->loop, fd, owner);
 }
 
 /* ---- whoever comes -----------------------------------------------------------------------------
@@ -166,8 +184,10 @@ static void on_listener(uv_poll_t *poll, int status, int events)
     (void)events;
     watched_socket_reported(&listener->socket, status);
     const int fd = accept_expected(listener, &peer);
-    if (fd == -EAGAIN || fd == -EINTR || fd == -ECONNABORTED)
+    if (fd == -EAGAIN || fd == -EINTR || fd == -ECONNABORTED) {
+        tcp_listener_watch(listener); /* libuv has stopped, had it been an error of the socket */
         return;
+    }
     if (fd < 0) {
         /* Out of descriptors or memory: the connection stays in the queue and would be reported
          * without end. */

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <sys/resource.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "proto/ptcl.h"
@@ -16,9 +17,25 @@
 
 static struct plane_fixture fixture;
 
+/* Of the next calls of listen(): so many succeed, and then so many find the port taken. */
+static unsigned listens_before, listens_refused;
+
+/* Takes the place of the C library's. */
+int listen(int fd, int backlog)
+{
+    if (listens_refused != 0 && listens_before == 0) {
+        listens_refused--;
+        errno = EADDRINUSE;
+        return -1;
+    }
+    listens_before -= listens_before != 0;
+    return (int)syscall(SYS_listen, fd, backlog);
+}
+
 static void setup(void)
 {
     plane_fixture_setup(&fixture);
+    listens_before = listens_refused = 0;
 }
 
 static void teardown(void)
@@ -202,6 +219,28 @@ START_TEST(test_bound_port_is_used_again)
     }
     for (unsigned i = 0; i < 20; i++)
         tcp_connection_dispose(&c[i]);
+}
+END_TEST
+
+/* Another relayd, which has bound the same port in the same moment, listens first: at the trap's
+ * turn, or at the listener's; or always. */
+START_TEST(test_somebody_listens_first)
+{
+    struct tcp_connection c;
+
+    tcp_connection_prepare(&c, &fixture, false, false);
+    listens_before = (unsigned)_i % 2;
+    listens_refused = _i == 2 ? UINT32_MAX : 3;
+    if (_i == 2) {
+        fake_relay_open(&c.relay);
+        WAIT_FOR(&fixture, c.relay.failed == 1);
+        ck_assert_int_eq(c.relay.error, N2_ERROR_GENERAL);
+    } else {
+        tcp_connection_open(&c);
+        tcp_connection_arrive(&c);
+    }
+    listens_refused = 0;
+    tcp_connection_dispose(&c); /* the end checks that no port is lost */
 }
 END_TEST
 
@@ -667,6 +706,7 @@ static void add_opening(TCase *tests)
     tcase_add_loop_test(tests, test_bad_orders, 0, 3);
     tcase_add_test(tests, test_bound_ports_taken);
     tcase_add_test(tests, test_bound_port_is_used_again);
+    tcase_add_loop_test(tests, test_somebody_listens_first, 0, 3);
     tcase_add_loop_test(tests, test_egress_ports, 0, 2);
     tcase_add_loop_test(tests, test_strangers, 0, 2);
     tcase_add_test(tests, test_strangers_during_bulk);
