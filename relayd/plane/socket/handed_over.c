@@ -1,7 +1,6 @@
 #include "relayd/plane/socket/handed_over.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <netinet/in.h>
 #include <sys/socket.h>
 
@@ -61,12 +60,7 @@ static int check_peer(int fd, int domain, const struct endpoint *source)
 int handed_over_check(int fd, const struct endpoint *source)
 {
     int domain = AF_UNSPEC;
-    int rc = check_kind(fd, &domain);
+    const int rc = check_kind(fd, &domain);
 
-    if (rc == 0)
-        rc = check_peer(fd, domain, source);
-    if (rc < 0)
-        return rc;
-    const int flags = fcntl(fd, F_GETFL);
-    return flags < 0 || fcntl(fd, F_SETFL, flags | O_NONBLOCK) < 0 ? -errno : 0;
+    return rc < 0 ? rc : check_peer(fd, domain, source);
 }

@@ -9,9 +9,9 @@
 
 /*
  * `source`: the peer that a TCP connection must have; one of AF_UNIX (a socket pair of socksd) has
- * none. Makes the socket non-blocking. Returns 0; -ECONNRESET: it was the client's and has been
- * reset; or another -errno (-ENOTSOCK, -ESOCKTNOSUPPORT, -EAFNOSUPPORT, -EPROTONOSUPPORT,
- * -ENOTCONN, -EACCES: of somebody else). The descriptor stays the caller's.
+ * none. Returns 0; -ECONNRESET: it was the client's and has been reset; or another -errno
+ * (-ENOTSOCK, -ESOCKTNOSUPPORT, -EAFNOSUPPORT, -EPROTONOSUPPORT, -ENOTCONN, -EACCES: of somebody
+ * else). The descriptor stays the caller's.
  */
 int handed_over_check(int fd, const struct endpoint *source);
 
