@@ -214,7 +214,7 @@ static void on_data(uv_poll_t *poll, int status, int events)
 /* ---- opening -----------------------------------------------------------------------------------
  */
 
-/* Bound without SO_REUSEADDR: the kernel refuses a port that anybody has. */
+/* Bound without SO_REUSEPORT: the kernel refuses a port that anybody has. */
 static int make_sink(struct socket_plane *plane, const struct relay *relay,
                      const struct endpoint *bound)
 {
@@ -270,9 +270,10 @@ int datagram_flow_open_socket(struct datagram_flow *flow, struct watched_socket 
     return 0;
 }
 
-/* Binds the data socket beside the sink and connects it to S. SO_REUSEADDR is there for this moment
- * alone: afterwards nobody can join. Until it is connected the data socket would take anybody's
- * datagrams, so it, too, drops everything. Returns 0 or -errno. */
+/* Binds the data socket beside the sink and connects it to S. SO_REUSEPORT, which SO_REUSEADDR is
+ * not, is for sockets of one user alone, and there for this moment alone: nobody can join. Until it
+ * is connected the data socket would take anybody's datagrams, so it, too, drops everything.
+ * Returns 0 or -errno. */
 static int connect_data(struct datagram_flow *flow)
 {
     struct sockaddr_storage bound, source;
@@ -282,16 +283,16 @@ static int connect_data(struct datagram_flow *flow)
     int rc = stranger_filter_drop_all(data);
 
     if (rc == 0)
-        rc = sockets_set(sink, SOL_SOCKET, SO_REUSEADDR, 1);
+        rc = sockets_set(sink, SOL_SOCKET, SO_REUSEPORT, 1);
     if (rc == 0)
-        rc = sockets_set(data, SOL_SOCKET, SO_REUSEADDR, 1);
+        rc = sockets_set(data, SOL_SOCKET, SO_REUSEPORT, 1);
     if (rc == 0 && (bind(data, (struct sockaddr *)&bound, bound_length) < 0 ||
                     connect(data, (struct sockaddr *)&source, source_length) < 0))
         rc = -errno;
     if (rc == 0)
-        rc = sockets_set(sink, SOL_SOCKET, SO_REUSEADDR, 0);
+        rc = sockets_set(sink, SOL_SOCKET, SO_REUSEPORT, 0);
     if (rc == 0)
-        rc = sockets_set(data, SOL_SOCKET, SO_REUSEADDR, 0);
+        rc = sockets_set(data, SOL_SOCKET, SO_REUSEPORT, 0);
     if (rc == 0)
         rc = stranger_filter_detach(data);
     if (rc < 0)

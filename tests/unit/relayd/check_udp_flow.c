@@ -46,6 +46,19 @@ int sendmmsg(int fd, struct mmsghdr *messages, unsigned count, int flags)
 /* Somebody who sends to a socket that is bound, before it is connected; -1: nobody. */
 static int before_connect = -1;
 static unsigned sent_before_connect;
+/* Somebody who binds beside such a socket, by a call of setsockopt(); 0: nobody. */
+static int join_by;
+static unsigned joins_tried, joins_done;
+
+static void try_to_join(const struct sockaddr_storage *name, socklen_t length)
+{
+    const int yes = 1, fd = socket(name->ss_family, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+    ck_assert_int_eq(setsockopt(fd, SOL_SOCKET, join_by, &yes, sizeof(yes)), 0);
+    joins_tried++;
+    joins_done += bind(fd, (const struct sockaddr *)name, length) == 0;
+    close(fd);
+}
 
 /* Takes the place of the C library's. */
 int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t length)
@@ -53,7 +66,11 @@ int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t length)
     struct sockaddr_storage name;
     socklen_t name_length = sizeof(name);
 
-    if (before_connect >= 0 && getsockname(fd, (struct sockaddr *)&name, &name_length) == 0)
+    ck_assert_int_eq(getsockname(fd, (struct sockaddr *)&name, &name_length), 0);
+    /* (The port is at the same place in both families' addresses.) */
+    if (join_by != 0 && ((struct sockaddr_in *)&name)->sin_port != 0)
+        try_to_join(&name, name_length);
+    if (before_connect >= 0)
         sent_before_connect += sendto(before_connect, "early", 5, MSG_DONTWAIT,
                                       (struct sockaddr *)&name, name_length) == 5;
     return (int)syscall(SYS_connect, fd, address.__sockaddr__, length);
@@ -66,6 +83,8 @@ static void setup(void)
     segmented_sends = 0;
     before_connect = -1;
     sent_before_connect = 0;
+    join_by = 0;
+    joins_tried = joins_done = 0;
 }
 
 static void teardown(void)
@@ -490,6 +509,21 @@ START_TEST(test_bound_is_exclusive)
 }
 END_TEST
 
+/* Nor is there a moment for it while the relay binds two sockets to one port. */
+START_TEST(test_bound_is_exclusive_from_the_start)
+{
+    struct exchange x;
+
+    prepare(&x, _i == 1, false);
+    join_by = SO_REUSEADDR;
+    fake_relay_open_wait(&x.relay, &fixture);
+    join_by = 0;
+    dispose(&x);
+    ck_assert_uint_ge(joins_tried, 1);
+    ck_assert_uint_eq(joins_done, 0);
+}
+END_TEST
+
 /* S.PORT zero: the first datagram of the address tells the port. Nothing that comes before the
  * relay has looked is lost, others are strangers. */
 START_TEST(test_learn_source_port)
@@ -726,6 +760,7 @@ int main(void)
     tcase_add_test(tests, test_strangers_at_egress);
     tcase_add_test(tests, test_strangers_before_egress_is_connected);
     tcase_add_test(tests, test_bound_is_exclusive);
+    tcase_add_loop_test(tests, test_bound_is_exclusive_from_the_start, 0, 2);
     tcase_add_loop_test(tests, test_learn_source_port, 0, 2);
     tcase_add_loop_test(tests, test_open_fails, 0, 4);
     tcase_add_loop_test(tests, test_idle_timeout, 0, 3);
