@@ -40,8 +40,8 @@ static void teardown(void)
     lab_free(clients_lab);
 }
 
-static struct process_spec shell(const char *name, const char *input, const char *format,
-                                 va_list arguments)
+__attribute__((format(printf, 3, 0))) static struct process_spec
+shell(const char *name, const char *input, const char *format, va_list arguments)
 {
     static char command[COMMAND_MAX];
     const int length = vsnprintf(command, sizeof(command), format, arguments);
