@@ -61,6 +61,19 @@ __attribute__((format(printf, 2, 3))) static void fail(struct n2_link *link, con
     channel_fail(link->channel);
 }
 
+/*
+ * What relayd says makes socksd answer: an AttachClient, which is much larger than the RelayOpened
+ * that it follows, or an Authorized. Where those do not leave, no more of it is read: a burst of
+ * relays would otherwise pass the queue's maximum, and take all other relays along. relayd always
+ * reads, so that both cannot wait for each other.
+ */
+static void hold_back(struct n2_link *link)
+{
+    if (link->config.role == N2_ROLE_SOCKSD && channel_is_congested(link->channel)) {
+        channel_pause(link->channel);
+    }
+}
+
 /* Encodes and queues. fd is consumed. -EINVAL: not a valid message. */
 static int send_message(struct n2_link *link, const struct n2_message *message, int fd)
 {
@@ -77,6 +90,7 @@ static int send_message(struct n2_link *link, const struct n2_message *message, 
     int result = channel_send(link->channel, frame, length, fd);
     if (result == 0) {
         link->stats.messages_out++;
+        hold_back(link);
     } else if (result == -ENOBUFS) {
         link->state = LINK_ENDING;
     }
@@ -369,8 +383,8 @@ static void on_channel_closed(struct channel *channel, int error, void *user)
 
 static void on_relieved(struct channel *channel, void *user)
 {
-    (void)channel;
     struct n2_link *link = user;
+    channel_resume(channel);
     if (link->state == LINK_UP && link->ops->relieved != NULL) {
         link->ops->relieved(link, link->user);
     }

@@ -442,6 +442,74 @@ START_TEST(full_queue_ends_the_link)
 }
 END_TEST
 
+#define BURST 3000
+
+static void attach_with_early_octets(struct end *end)
+{
+    struct n2_message attach = sample(N2_ATTACH_CLIENT);
+    attach.attach_client.early_length = N2_EARLY_DATA_MAX;
+    ck_assert_int_eq(n2_link_send(end->link, &attach, some_descriptor()), 0);
+}
+
+/* Says the same many times, as a peer whose writes are joined would. */
+static void raw_say_often(const struct n2_message *message, size_t times)
+{
+    static uint8_t octets[BURST * 128];
+    uint8_t frame[FRAME_HEADER + N2_PAYLOAD_MAX];
+    const size_t length = n2_encode(message, frame, sizeof(frame));
+    ck_assert_uint_le(times * length, sizeof(octets));
+    for (size_t i = 0; i < times; i++) {
+        memcpy(octets + i * length, frame, length);
+    }
+    ck_assert_int_eq(send(raw, octets, times * length, MSG_NOSIGNAL), (ssize_t)(times * length));
+}
+
+/* N2-MARK-040 */
+START_TEST(burst_is_answered_as_the_peer_reads)
+{
+    struct n2_message connected = sample(N2_RELAY_CONNECTED), heard;
+    size_t attached = 0;
+
+    start_raw_up(N2_ROLE_SOCKSD);
+    near.act_in_message = true;
+    near.act = attach_with_early_octets;
+    raw_say_often(&connected, BURST);
+    TEST_RUN_UNTIL(&test, n2_link_is_congested(near.link));
+    test_turns(&test, 50);
+    ck_assert_uint_le(n2_link_queued(near.link), 256 * 1024 + FRAME_HEADER + N2_PAYLOAD_MAX);
+    ck_assert_int_lt(near.messages, BURST);
+    while (attached < BURST) {
+        ck_assert(!test.timed_out);
+        while (raw_hear(&heard)) {
+            attached += heard.type == N2_ATTACH_CLIENT;
+        }
+        test_turns(&test, 1);
+        ck_assert_uint_le(n2_link_queued(near.link), 256 * 1024 + FRAME_HEADER + N2_PAYLOAD_MAX);
+    }
+    ck_assert_int_eq(near.messages, BURST);
+    ck_assert_int_eq(near.down, 0);
+    finish();
+}
+END_TEST
+
+/* It goes although nobody reads what it has said. */
+START_TEST(peer_goes_while_it_is_not_read)
+{
+    struct n2_message connected = sample(N2_RELAY_CONNECTED);
+
+    start_raw_up(N2_ROLE_SOCKSD);
+    near.act_in_message = true;
+    near.act = attach_with_early_octets;
+    raw_say_often(&connected, BURST);
+    TEST_RUN_UNTIL(&test, n2_link_is_congested(near.link));
+    test_turns(&test, 50);
+    close(raw);
+    raw = -1;
+    TEST_RUN_UNTIL(&test, near.down == 1);
+    finish();
+}
+END_TEST
+
 /* --- n2_link_close() inside every callback --- */
 
 START_TEST(closed_in_up)
@@ -558,6 +626,8 @@ int main(void)
     tcase_set_timeout(c, 60);
     tcase_add_test(c, congestion_and_relief);
     tcase_add_test(c, full_queue_ends_the_link);
+    tcase_add_test(c, burst_is_answered_as_the_peer_reads);
+    tcase_add_test(c, peer_goes_while_it_is_not_read);
     suite_add_tcase(s, c);
     c = tcase_create("closing");
     tcase_set_timeout(c, 60);
