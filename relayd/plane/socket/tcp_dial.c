@@ -1,12 +1,14 @@
 #include "relayd/plane/socket/tcp_dial.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "common/system/fd_budget.h"
 #include "relayd/plane/socket/sockets.h"
 #include "relayd/plane/socket/watched_socket.h"
 
@@ -132,6 +134,18 @@ static void on_attempt(uv_poll_t *poll, int status, int events)
     go_on(dial);
 }
 
+/* One attempt is a relay's due; those beside it live on what is left. The reserve is what clients
+ * that are handed over need: a descriptor that cannot be received ends N2, and all relays. */
+static bool has_room_beside(const struct tcp_dial *dial)
+{
+    const int fd = fcntl(uv_backend_fd(dial->plane->loop), F_DUPFD_CLOEXEC, 0);
+    const bool room = fd_budget_allows(fd);
+
+    if (fd >= 0)
+        close(fd);
+    return room;
+}
+
 /* Returns 1 when it has connected at once, which ends the dial; 0: under way; or -errno. */
 static int start_attempt(struct tcp_dial *dial, struct attempt *attempt)
 {
@@ -182,11 +196,11 @@ static void arm_timer(struct tcp_dial *dial)
     uv_timer_start(&dial->timer, on_timer, sleep_ms, 0);
 }
 
-/* Starts the next attempt; those that fail on the spot are passed over. The last thing that its
- * callers do. */
+/* Starts the next attempt; those that fail on the spot are passed over. Where there is no room for
+ * one more it keeps its turn. The last thing that its callers do. */
 static void go_on(struct tcp_dial *dial)
 {
-    while (dial->started < dial->count) {
+    while (dial->started < dial->count && (dial->pending == 0 || has_room_beside(dial))) {
         struct attempt *attempt = &dial->attempts[dial->started++];
         const int rc = start_attempt(dial, attempt);
         if (rc > 0)

@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "common/system/fd_budget.h"
 #include "relayd/plane/socket/stranger_filter.h"
 #include "relayd/plane/socket/tcp_dial.h"
 #include "tests/unit/relayd/classic_connection.h"
@@ -362,6 +364,42 @@ START_TEST(a_further_attempt_without_a_descriptor)
 }
 END_TEST
 
+/* Further attempts do not live on the reserve; they wait until there is room, or until those under
+ * way have failed. */
+START_TEST(further_attempts_leave_the_reserve_alone)
+{
+    struct classic_connection k;
+    const int silent = silent_listener(PARTY_STRANGER, false);
+
+    classic_prepare_connect(&k, &fixture, false, false);
+    const struct endpoint candidates[2] = {name_of(silent), name_of(k.c.listener)};
+    set_candidates(&k, candidates, 2);
+    const int filler = dup(0), next = dup(0);
+    close(next);
+    const struct rlimit limit = {(rlim_t)next + FD_RESERVE, (rlim_t)next + FD_RESERVE};
+    ck_assert_int_eq(setrlimit(RLIMIT_NOFILE, &limit), 0);
+    ck_assert_uint_eq(fd_budget_setup(), limit.rlim_cur);
+    const unsigned fds = count_fds();
+    if (_i == 1)
+        fixture.config.tcp.connect_timeout_ms = 800;
+    fake_relay_open(&k.c.relay);
+    turns_within(&fixture, 600);
+    ck_assert_uint_eq(count_fds(), fds + 1);
+    ck_assert_uint_eq(k.c.relay.opened + k.c.relay.failed, 0);
+    if (_i == 1) {
+        WAIT_FOR(&fixture, k.c.relay.closed == 1);
+        ck_assert_int_eq(k.c.relay.error, N2_ERROR_TIMED_OUT);
+        close(filler);
+    } else {
+        close(filler);
+        WAIT_FOR(&fixture, k.c.relay.opened == 1);
+        ck_assert(endpoint_equal(&k.c.relay.relay.destination, &candidates[1]));
+    }
+    close(silent);
+    classic_dispose(&k);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("tcp_dial");
@@ -379,6 +417,7 @@ int main(void)
     tcase_add_test(tests, the_time_of_all_is_bounded);
     tcase_add_test(tests, closed_while_dialling);
     tcase_add_test(tests, a_further_attempt_without_a_descriptor);
+    tcase_add_loop_test(tests, further_attempts_leave_the_reserve_alone, 0, 2);
     suite_add_tcase(suite, tests);
     srunner_run_all(runner, CK_ENV);
     const int failed = srunner_ntests_failed(runner);
