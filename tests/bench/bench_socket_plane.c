@@ -4,7 +4,9 @@
  *
  *     bench_socket_plane tcp [SECONDS [STREAMS]]
  *     bench_socket_plane udp [SECONDS [OCTETS [gso]]]
+ *     bench_socket_plane associate [SECONDS [OCTETS [gso]]]
  *
+ * `associate` is UDP ASSOCIATE: OCTETS of payload and a header, to the target (up) and back (down).
  * Prints one line. Figures of different machines do not compare; the direct connection is measured
  * beside it, in the same way.
  */
@@ -22,7 +24,7 @@
 #include <unistd.h>
 
 #include "proto/ptcl.h"
-#include "tests/unit/relayd/plane_fixture.h"
+#include "tests/unit/relayd/association.h"
 
 #define STREAMS_MAX 64
 #define BATCH 32
@@ -34,7 +36,7 @@ struct shared {
 
 static struct plane_fixture fixture;
 static struct shared *shared;
-static bool tcp, gso;
+static bool tcp, associate, gso;
 static double seconds;
 static int option; /* streams, or octets of a datagram */
 static char octets[256 * 1024];
@@ -89,6 +91,9 @@ static void write_segments(int fd, int size)
 {
     const int whole = 65507 / size < 64 ? 65507 / size * size : 64 * size;
 
+    /* Each datagram begins as the first one does: UDP ASSOCIATE's have a header. */
+    for (int at = size; at < whole; at += size)
+        memcpy(octets + at, octets, size < N1_UDP_HEADER_MAX ? (size_t)size : N1_UDP_HEADER_MAX);
     setsockopt(fd, IPPROTO_UDP, SEGMENT_OPTION, &size, sizeof(size));
     while (send(fd, octets, (size_t)whole, 0) > 0 || errno == ECONNREFUSED)
         ;
@@ -208,12 +213,47 @@ static double bench_udp(int size, bool direct, double *cpu)
     return rate;
 }
 
+/* Datagrams a second through an association, in one of the directions. */
+static double bench_associate(int size, bool up, double *cpu)
+{
+    static struct association a;
+    struct endpoint egress;
+    pid_t pids[2];
+
+    association_init(&a, &fixture, false);
+    association_open(&a);
+    const int target = target_open(PARTY_TARGET, false);
+    const struct endpoint name = socket_name(target);
+    const struct n1_udp_header header = {.destination = host_of(&name)};
+    association_send(&a, &header.destination, 0, 1);
+    target_expect(&fixture, target, 0, 1, &egress);
+    if (connect_to(target, &egress) < 0)
+        abort();
+    set_blocking(a.client, true);
+    set_blocking(target, true);
+    const int head = (int)n1_udp_header_encode(&header, (uint8_t *)octets, N1_UDP_HEADER_MAX);
+    pids[0] = start(read_datagrams, up ? target : a.client, 0);
+    pids[1] = start(gso ? write_segments : write_datagrams, up ? a.client : target,
+                    up ? head + size : size);
+    const double rate = measure(cpu);
+    stop(pids, 2);
+    close(target);
+    association_dispose(&a);
+    return rate;
+}
+
 START_TEST(bench)
 {
-    double cpu, ignored;
+    double cpu, down_cpu, ignored;
 
     plane_fixture_setup(&fixture);
-    if (tcp) {
+    if (associate) {
+        const double up = bench_associate(option, true, &cpu);
+        const double down = bench_associate(option, false, &down_cpu);
+        const double direct = bench_udp(option, true, &ignored);
+        printf("associate octets=%d gso=%d up=%.0f/s cpu=%.2f down=%.0f/s cpu=%.2f direct=%.0f/s\n",
+               option, gso, up, cpu, down, down_cpu, direct);
+    } else if (tcp) {
         const double relayed = bench_tcp((unsigned)option, false, &cpu);
         const double direct = bench_tcp((unsigned)option, true, &ignored);
         printf("tcp streams=%d relayed=%.2f Gbit/s cpu=%.2f direct=%.2f Gbit/s\n", option,
@@ -235,12 +275,14 @@ int main(int argc, char **argv)
     SRunner *runner = srunner_create(suite);
 
     tcp = argc > 1 && strcmp(argv[1], "tcp") == 0;
+    associate = argc > 1 && strcmp(argv[1], "associate") == 0;
     seconds = argc > 2 ? atof(argv[2]) : 3;
     option = argc > 3 ? atoi(argv[3]) : tcp ? 1 : 64;
     gso = argc > 4 && strcmp(argv[4], "gso") == 0;
-    if ((!tcp && (argc < 2 || strcmp(argv[1], "udp") != 0)) || seconds <= 0 || option < 1 ||
-        option > (tcp ? STREAMS_MAX : 1472)) {
-        fprintf(stderr, "usage: %s tcp [SECONDS [STREAMS]] | udp [SECONDS [OCTETS [gso]]]\n",
+    if ((!tcp && !associate && (argc < 2 || strcmp(argv[1], "udp") != 0)) || seconds <= 0 ||
+        option < 1 || option > (tcp ? STREAMS_MAX : 1462)) {
+        fprintf(stderr,
+                "usage: %s tcp [SECONDS [STREAMS]] | udp|associate [SECONDS [OCTETS [gso]]]\n",
                 argv[0]);
         return 2;
     }
