@@ -1,6 +1,6 @@
 /*
- * UDP ASSOCIATE on the socket plane: what a header may be, whom the client hears, how it begins and
- * ends.
+ * UDP ASSOCIATE on the socket plane: what a header may be (N2-ASSOC-030), whom the client hears
+ * (N2-ASSOC-020), who the client is (N2-ASSOC-010), how it begins and ends.
  */
 #include <errno.h>
 #include <malloc.h>

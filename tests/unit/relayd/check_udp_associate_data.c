@@ -1,6 +1,6 @@
 /*
  * UDP ASSOCIATE: datagrams keep their borders, order and number, whatever their size and however
- * they are joined; fragments are put together as RFC 1928 section 7 says.
+ * they are joined; fragments are put together as RFC 1928 section 7 says (N2-ASSOC-040).
  */
 #include <errno.h>
 #include <netinet/in.h>

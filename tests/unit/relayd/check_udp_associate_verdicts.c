@@ -1,6 +1,7 @@
 /*
  * UDP ASSOCIATE and socksd's verdicts: nothing leaves without one (N2-AUTH-010), none lives longer
- * than it may (N2-AUTH-020), what waits is bounded, destinations are.
+ * than it may (N2-AUTH-020), it is followed to the letter (N2-AUTH-030), questions are bounded
+ * (N2-AUTH-040), and so is what waits for them (N2-AUTH-050).
  */
 #include <errno.h>
 #include <netinet/in.h>

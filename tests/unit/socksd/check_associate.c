@@ -178,7 +178,7 @@ static void expect_denied(const char *destination)
     ck_assert_uint_eq(verdict->address_count, 0);
 }
 
-/* N1-UDP-070, N2-AUTH-030 */
+/* N1-UDP-070, N2-AUTH-060 */
 START_TEST(test_verdicts_on_addresses)
 {
     f.config.rules.count = 3;
@@ -209,7 +209,7 @@ START_TEST(test_verdicts_on_addresses)
 }
 END_TEST
 
-/* N1-UDP-070, N2-AUTH-030 */
+/* N1-UDP-070, N2-AUTH-060 */
 START_TEST(test_verdicts_on_names)
 {
     f.config.rules.count = 4;
@@ -299,7 +299,7 @@ START_TEST(test_look_ups_in_all_are_bounded)
 }
 END_TEST
 
-/* N2-AUTH-040: The look-ups of an association go with it, however it ends. */
+/* N2-AUTH-070: The look-ups of an association go with it, however it ends. */
 START_TEST(test_look_ups_end_with_the_association)
 {
     fixture_start(&f);
@@ -324,7 +324,7 @@ START_TEST(test_look_ups_end_with_the_association)
 }
 END_TEST
 
-/* N2-AUTH-040: While the association ends it is still answered, by no. */
+/* N2-AUTH-070: While the association ends it is still answered, by no. */
 START_TEST(test_question_of_an_ending_association)
 {
     relayd->keeps_closed = true;
@@ -337,7 +337,7 @@ START_TEST(test_question_of_an_ending_association)
 }
 END_TEST
 
-/* N2-AUTH-040 */
+/* N2-AUTH-070 */
 START_TEST(test_question_of_an_unknown_relay)
 {
     fixture_start(&f);

@@ -535,7 +535,7 @@ START_TEST(test_limits_count_handed_sessions)
 }
 END_TEST
 
-/* N2-BIND-030, N2-AUTH-040: Only a BIND awaits a peer, only an association asks for destinations.
+/* N2-BIND-030, N2-AUTH-070: Only a BIND awaits a peer, only an association asks for destinations.
  */
 START_TEST(test_unpermitted_messages_end_n2)
 {
