@@ -325,6 +325,61 @@ static int load_document(struct loader *loader, const struct config_option *opti
     return r;
 }
 
+#define WORD_MAX 64
+
+/* The next item of a list that reads the same with and without YAML: "[tcp, \"::/0\"]". `at` is
+ * behind the bracket. Returns 1, 0 at the end, -1 when it takes YAML to tell. */
+static int next_word(const char **at, bool quotes, char word[WORD_MAX])
+{
+    const char *begin = *at + strspn(*at, " ");
+    const bool quoted = quotes && *begin == '"';
+    const size_t length =
+        strspn(begin += quoted, quoted ? "0123456789abcdefghijklmnopqrstuvwxyz-./:"
+                                       : "0123456789abcdefghijklmnopqrstuvwxyz-./");
+    const char *end = begin + length + quoted;
+
+    if (length == 0 && !quoted && strcmp(begin, "]") == 0)
+        return 0;
+    if (length == 0 || length >= WORD_MAX || *begin == '-' || (quoted && begin[length] != '"') ||
+        (*end != ',' && strcmp(end, "]") != 0))
+        return -1;
+    memcpy(word, begin, length);
+    word[length] = '\0';
+    *at = *end == ',' ? end + 1 : end;
+    return strcmp(word, "null") != 0 ? 1 : -1;
+}
+
+/* Every record without the option has its default: a short cut past YAML for lists of words.
+ * Returns 1 when it cannot be taken, otherwise 0 or -errno. */
+static int load_words(struct loader *loader, const struct config_option *option,
+                      struct config_list *list)
+{
+    const bool quotes = option->element != CONFIG_BOOL && option->element != CONFIG_UINT;
+    const size_t size = config_value_size(option->element);
+    const yaml_mark_t mark = {0};
+    const char *at = option->standard;
+    char word[WORD_MAX], why[CONFIG_WHY_MAX] = "";
+    int r;
+
+    if (*at++ != '[')
+        return 1;
+    for (const char *ahead = at; (r = next_word(&ahead, quotes, word)) != 0;)
+        if (r < 0)
+            return 1;
+    while (next_word(&at, quotes, word) == 1) {
+        void *item = append_item(loader, list, size, list_max(option, CONFIG_LIST_MAX), &mark);
+
+        if (!item)
+            return loader->result;
+        r = config_value_parse(option, option->element, false, word, item, why);
+        if (r == -ENOMEM)
+            return loader_fail_memory(loader);
+        if (r < 0)
+            return loader_fail(loader, NULL, "bad default: %s", why);
+    }
+    return check_count(loader, option, list, &mark);
+}
+
 /* Through the same parser as input. */
 static int load_standard(struct loader *outer, const struct config_option *option, void *base)
 {
@@ -341,6 +396,8 @@ static int load_standard(struct loader *outer, const struct config_option *optio
             return loader_fail_memory(outer);
         return r < 0 ? loader_fail(outer, NULL, "bad default: %s", why) : 0;
     }
+    if (option->type == CONFIG_LIST && (r = load_words(outer, option, member(option, base))) <= 0)
+        return r;
     r = loader_open(&loader, "default", option->standard, strlen(option->standard), &error);
     if (r == 0)
         r = load_document(&loader, option, base);
