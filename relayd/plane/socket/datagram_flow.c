@@ -271,16 +271,16 @@ int datagram_flow_open_socket(struct datagram_flow *flow, struct watched_socket 
 }
 
 /* Binds the data socket beside the sink and connects it to S. SO_REUSEPORT, which SO_REUSEADDR is
- * not, is for sockets of one user alone, and there for this moment alone: nobody can join. Until it
- * is connected the data socket would take anybody's datagrams, so it, too, drops everything.
- * Returns 0 or -errno. */
+ * not, is for sockets of one user alone, and there for this moment alone: nobody can join. From
+ * bind() until it is connected the data socket gets some of what comes for BND, whoever sent it:
+ * its filter keeps what S sends and drops the rest. Returns 0 or -errno. */
 static int connect_data(struct datagram_flow *flow)
 {
     struct sockaddr_storage bound, source;
     const socklen_t bound_length = endpoint_to_sockaddr(&flow->bound, &bound);
     const socklen_t source_length = endpoint_to_sockaddr(&flow->relay->source, &source);
     const int sink = flow->sink.fd, data = flow->data.fd;
-    int rc = stranger_filter_drop_all(data);
+    int rc = stranger_filter_accept(data, &flow->relay->source);
 
     if (rc == 0)
         rc = sockets_set(sink, SOL_SOCKET, SO_REUSEPORT, 1);
@@ -293,8 +293,6 @@ static int connect_data(struct datagram_flow *flow)
         rc = sockets_set(sink, SOL_SOCKET, SO_REUSEPORT, 0);
     if (rc == 0)
         rc = sockets_set(data, SOL_SOCKET, SO_REUSEPORT, 0);
-    if (rc == 0)
-        rc = stranger_filter_detach(data);
     if (rc < 0)
         return rc;
     watched_socket_want(&flow->data, UV_READABLE, on_data);
@@ -302,8 +300,8 @@ static int connect_data(struct datagram_flow *flow)
 }
 
 /* Sends on what waits in the sink from the port that was learnt; what other ports sent is a
- * stranger's. */
-static void drain_sink(struct datagram_flow *flow)
+ * stranger's. Returns false when that ended the flow. */
+static bool drain_sink(struct datagram_flow *flow)
 {
     struct endpoint from;
 
@@ -312,8 +310,35 @@ static void drain_sink(struct datagram_flow *flow)
         if (endpoint_from_sockaddr(source, &from) != 0 || from.port != flow->relay->source.port)
             flow->drops.total++;
         else if (!flow->ops->from_client(flow))
-            return;
+            return false;
     }
+    return true;
+}
+
+/* S's port is known: the data socket takes over, and what the sink has comes before it. The data
+ * socket keeps its filter, since strangers know BND already. */
+static void learn_port(struct datagram_flow *flow, uint16_t port)
+{
+    uint32_t strangers = 0;
+
+    flow->relay->source.port = port;
+    /* The sink goes on taking them until the data socket is there, so that none is lost between the
+     * two. */
+    int rc = connect_data(flow);
+    if (rc == 0)
+        rc = stranger_filter_drop_all(flow->sink.fd);
+    if (rc == 0)
+        rc = stranger_filter_read_drops(flow->data.fd, &strangers);
+    if (rc < 0) {
+        socket_plane_log_error(flow->relay, "client", rc);
+        datagram_flow_end(flow, N2_REASON_ERROR);
+        return;
+    }
+    flow->drops.total += strangers; /* that came while the data socket was not connected */
+    client_arrived(flow);
+    /* Another processor may still be at a packet that it took for the sink. */
+    if (drain_sink(flow))
+        watched_socket_want(&flow->sink, UV_READABLE, on_sink);
 }
 
 /* The first datagram of S's address: its port is S's from now on. */
@@ -326,30 +351,21 @@ static void on_sink(uv_poll_t *poll, int status, int events)
 
     (void)events;
     watched_socket_reported(&flow->sink, status);
-    const ssize_t n = recvfrom(flow->sink.fd, NULL, 0, MSG_PEEK | MSG_DONTWAIT,
-                               (struct sockaddr *)&address, &length);
-    if (n < 0 || endpoint_from_sockaddr((struct sockaddr *)&address, &from) != 0 ||
-        from.port == 0) {
+    if (flow->relay->source.port == 0) {
+        const ssize_t n = recvfrom(flow->sink.fd, NULL, 0, MSG_PEEK | MSG_DONTWAIT,
+                                   (struct sockaddr *)&address, &length);
+        if (n >= 0 && endpoint_from_sockaddr((struct sockaddr *)&address, &from) == 0 &&
+            from.port != 0) {
+            learn_port(flow, from.port);
+            return;
+        }
         /* Nothing there, or nothing that can be answered. */
-        if (n >= 0)
-            (void)recv(flow->sink.fd, NULL, 0, MSG_DONTWAIT);
-        watched_socket_want(&flow->sink, UV_READABLE, on_sink);
+        if (n >= 0 && recv(flow->sink.fd, NULL, 0, MSG_DONTWAIT) >= 0)
+            flow->drops.total++;
+    } else if (!drain_sink(flow)) {
         return;
     }
-    flow->relay->source.port = from.port;
-    /* The sink goes on taking them until the data socket is there, so that none is lost between the
-     * two. */
-    int rc = connect_data(flow);
-    if (rc == 0)
-        rc = stranger_filter_drop_all(flow->sink.fd);
-    if (rc < 0) {
-        socket_plane_log_error(flow->relay, "client", rc);
-        datagram_flow_end(flow, N2_REASON_ERROR);
-        return;
-    }
-    watched_socket_want(&flow->sink, 0, on_sink);
-    client_arrived(flow);
-    drain_sink(flow);
+    watched_socket_want(&flow->sink, UV_READABLE, on_sink);
 }
 
 struct datagram_flow *datagram_flow_new(struct socket_plane *plane, struct relay *relay,
@@ -390,6 +406,8 @@ int datagram_flow_open_bound(struct datagram_flow *flow)
                                                    relay->transport->socket_protocol));
     if (rc == 0 && relay->source.port != 0)
         rc = connect_data(flow);
+    if (rc == 0 && relay->source.port != 0)
+        rc = stranger_filter_detach(flow->data.fd);
     else if (rc == 0)
         watched_socket_want(&flow->sink, UV_READABLE, on_sink);
     /* A port or an address that is refused here is no rule's denial. */
