@@ -5,6 +5,8 @@
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include "relayd/plane/socket/sockets.h"
+
 /* What a copy passes through; no stream owns it beyond one call. */
 static char copy_area[64 * 1024];
 
@@ -106,11 +108,13 @@ static enum tcp_stream_result finish(struct tcp_stream *stream, int receiver, in
 {
     stream->finished = true;
     stream->blocked = false;
-    if (shutdown(receiver, SHUT_WR) < 0) {
-        *error = -errno;
-        return TCP_STREAM_E_RECEIVER;
-    }
-    return TCP_STREAM_FINISHED;
+    if (shutdown(receiver, SHUT_WR) == 0)
+        return TCP_STREAM_FINISHED;
+    /* It has ended already, and the socket knows why. */
+    *error = errno == ENOTCONN ? sockets_take_error(receiver) : -errno;
+    if (*error == 0)
+        *error = -ECONNRESET;
+    return TCP_STREAM_E_RECEIVER;
 }
 
 /*

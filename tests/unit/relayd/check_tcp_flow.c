@@ -453,6 +453,21 @@ START_TEST(test_reset_under_back_pressure)
 }
 END_TEST
 
+/* One side ends in order, and what shall be told so has been reset in the meantime. */
+START_TEST(test_reset_meets_fin)
+{
+    struct tcp_connection c;
+
+    tcp_connection_establish(&c, &fixture);
+    ck_assert_int_eq(shutdown(_i == 0 ? c.client : c.target, SHUT_WR), 0);
+    reset_end(_i == 0 ? &c.target : &c.client);
+    expect_end(&c, _i == 0 ? N2_REASON_TARGET_RESET : N2_REASON_CLIENT_RESET);
+    ck_assert_uint_eq(c.relay.events[N2_EVENT_TARGET_RST], _i == 0);
+    ck_assert_uint_eq(c.relay.events[N2_EVENT_TARGET_UNREACHABLE], 0);
+    tcp_connection_dispose(&c);
+}
+END_TEST
+
 START_TEST(test_accept_timeout)
 {
     struct tcp_connection c;
@@ -727,6 +742,7 @@ int main(void)
     tcase_add_test(tests, test_client_resets);
     tcase_add_test(tests, test_target_resets_before_the_client_comes);
     tcase_add_loop_test(tests, test_reset_under_back_pressure, 0, 2);
+    tcase_add_loop_test(tests, test_reset_meets_fin, 0, 2);
     tcase_add_test(tests, test_accept_timeout);
     tcase_add_loop_test(tests, test_fin_timeout, 0, 2);
     tcase_add_test(tests, test_idle_timeout);
