@@ -318,6 +318,8 @@ START_TEST(an_order_is_cancelled_while_it_opens)
     ck_assert(client.up);
     ck_assert_uint_eq(client.opened, 0);
     ck_assert_uint_eq(client.closed, 0);
+    client_leave(&client);
+    client_leave(&other);
 }
 END_TEST
 
@@ -339,6 +341,7 @@ START_TEST(an_order_that_was_answered_is_not_cancelled)
         run_once();
     }
     ck_assert_uint_eq(fake.plane.closes, 0);
+    client_leave(&client);
 }
 END_TEST
 
