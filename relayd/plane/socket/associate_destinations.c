@@ -13,6 +13,10 @@
  * come. */
 #define DENIED_LEAST_MS 1000
 
+/* How long beyond its time a verdict that says yes may be used while it is asked for again; no
+ * longer than its time was. */
+#define RENEWAL_MAX_MS 10000
+
 /* Of struct ip_address: family and octets, which lie together. */
 #define HOST_KEY_SIZE 17
 _Static_assert(offsetof(struct ip_address, bytes) == 1, "a host's key has no gap");
@@ -38,6 +42,7 @@ struct destination {
     uint8_t waiting_count;
     struct associate_datagrams waiting;
     uint64_t expires_ms, generation; /* of the verdict */
+    uint64_t renew_until_ms;         /* ALLOWED, and while it is asked for again */
     struct host *host;               /* ALLOWED, and while it is asked for again */
     struct associate_target target;  /* while there is a host */
     uint16_t header_length;
@@ -219,6 +224,16 @@ static bool is_settled(const struct destination *destination)
            relay_verdict_holds(table->relay, destination->generation);
 }
 
+/* Its verdict's time has passed and it is asked for again: do its datagrams go on meanwhile? Were
+ * they to wait, a fast flow would lose what does not fit into the queue, once for each verdict. */
+static bool may_go_on(const struct destination *destination)
+{
+    const struct associate_destinations *table = destination->table;
+
+    return destination->host != NULL && uv_now(table->plane->loop) < destination->renew_until_ms &&
+           relay_verdict_holds(table->relay, destination->generation);
+}
+
 static void on_answer(struct relay_question *question, const struct n2_authorized *answer);
 
 static void ask(struct destination *destination)
@@ -302,6 +317,9 @@ static bool allow(struct destination *destination, const struct n2_authorized *a
     memcpy(&destination->target.address, &address, sizeof(destination->target.address));
     destination->state = DEST_ST_ALLOWED;
     destination->expires_ms = uv_now(destination->table->plane->loop) + answer->ttl_ms;
+    destination->renew_until_ms =
+        destination->expires_ms +
+        (answer->ttl_ms < RENEWAL_MAX_MS ? answer->ttl_ms : RENEWAL_MAX_MS);
     destination->generation = answer->generation;
     return true;
 }
@@ -470,6 +488,8 @@ const struct associate_target *associate_destinations_judge(struct associate_des
         return NULL;
     case DEST_ST_QUEUED:
     case DEST_ST_ASKED:
+        if (may_go_on(destination))
+            return &destination->target;
         keep(destination, payload, length);
         return NULL;
     }

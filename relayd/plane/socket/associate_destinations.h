@@ -4,7 +4,8 @@
  *     QUEUED ──▶ ASKED ──answer──▶ ALLOWED or DENIED ──ttl, PolicyChanged──▶ (with the next
  *                                                                  datagram) QUEUED
  *
- * Datagrams for one that is QUEUED or ASKED wait, a bounded number of them. The least recently used
+ * Datagrams for one that is QUEUED or ASKED wait, a bounded number of them; where a verdict is only
+ * being renewed they go on by the old one for a while. The least recently used
  * destination makes room for a new one, in whatever state it is. Hosts are the addresses that
  * allowed destinations lead to: whom the client may hear.
  */

@@ -242,7 +242,7 @@ START_TEST(test_ttl)
     association_asked(&a, 1);
     association_answer(&a, 0, &a.verdict);
     target_expect(&fixture, target, 0, 1, &egress);
-    turn_for(120);
+    turn_for(220); /* twice its time: there is nothing left to go on by */
     association_send(&a, &named, 1, 2);
     association_asked(&a, 2);
     expect_silence(&fixture, target);
@@ -254,7 +254,7 @@ START_TEST(test_ttl)
     a.verdict.addresses[1] = name.address;
     association_answer(&a, 1, &a.verdict);
     target_expect(&fixture, target, 1, 2, NULL);
-    turn_for(120);
+    turn_for(220);
     association_send(&a, &named, 2, 3);
     association_asked(&a, 3);
     a.verdict.address_count = 1; /* it has moved */
@@ -265,6 +265,56 @@ START_TEST(test_ttl)
     WAIT_FOR(&fixture, association_figures(&a)->unsolicited == 1);
     expect_silence(&fixture, target);
     close(other);
+}
+END_TEST
+
+/* While a verdict is renewed datagrams go on, more of them than could wait; the answer counts from
+ * when it comes. _i: what that is. */
+START_TEST(test_renewal)
+{
+    open_asking();
+    a.verdict.ttl_ms = 500;
+    association_send(&a, &to, 0, 1);
+    association_asked(&a, 1);
+    association_answer(&a, 0, &a.verdict);
+    target_expect(&fixture, target, 0, 1, NULL);
+    turn_for(520);
+    for (unsigned i = 0; i < 10 * ASSOCIATE_WAITING_MAX; i++) {
+        association_send(&a, &to, i, 2);
+        target_expect(&fixture, target, i, 2, NULL);
+    }
+    ck_assert_uint_eq(a.asked, 2);
+    ck_assert_uint_eq(association_figures(&a)->held_octets, 0);
+    a.verdict.allowed = _i == 0;
+    association_answer(&a, 1, _i == 2 ? NULL : &a.verdict);
+    association_send(&a, &to, 3, 4);
+    if (_i == 0) {
+        target_expect(&fixture, target, 3, 4, NULL);
+    } else {
+        WAIT_FOR(&fixture, (_i == 1 ? denied() : unanswered()) == 1);
+        expect_silence(&fixture, target);
+    }
+    ck_assert_uint_eq(a.asked, 2);
+}
+END_TEST
+
+/* … but not by a verdict of rules that hold no more. */
+START_TEST(test_renewal_under_new_policy)
+{
+    open_asking();
+    a.verdict.ttl_ms = 500;
+    association_send(&a, &to, 0, 1);
+    association_asked(&a, 1);
+    association_answer(&a, 0, &a.verdict);
+    target_expect(&fixture, target, 0, 1, NULL);
+    turn_for(520);
+    association_send(&a, &to, 1, 2);
+    association_asked(&a, 2);
+    target_expect(&fixture, target, 1, 2, NULL);
+    relay_policy_changed(&a.peer, a.verdict.generation + 1);
+    association_send(&a, &to, 2, 3);
+    WAIT_FOR(&fixture, association_figures(&a)->held_octets == 3);
+    expect_silence(&fixture, target);
 }
 END_TEST
 
@@ -550,6 +600,8 @@ int main(void)
     tcase_add_loop_test(tests, test_name_without_address, 0, 2);
     tcase_add_test(tests, test_address_is_not_exchanged);
     tcase_add_test(tests, test_ttl);
+    tcase_add_loop_test(tests, test_renewal, 0, 3);
+    tcase_add_test(tests, test_renewal_under_new_policy);
     tcase_add_test(tests, test_ttl_zero);
     tcase_add_test(tests, test_policy_changed);
     tcase_add_loop_test(tests, test_outdated_answer, 0, 2);
