@@ -45,9 +45,10 @@ static int check_peer(int fd, int domain, const struct endpoint *source)
 
     if (getpeername(fd, (struct sockaddr *)&address, &length) < 0) {
         const int rc = -errno;
-        /* A connection that has been reset has no peer any more; one that never was has no error.
-         */
-        return rc == -ENOTCONN && sockets_take_error(fd) == -ECONNRESET ? -ECONNRESET : rc;
+        /* A connection that has been reset has no peer any more (EPIPE: after its FIN); one that
+         * never was has no error. */
+        const int error = rc == -ENOTCONN ? sockets_take_error(fd) : 0;
+        return error == -ECONNRESET || error == -EPIPE ? -ECONNRESET : rc;
     }
     if (domain == AF_UNIX)
         return 0;

@@ -408,12 +408,15 @@ START_TEST(a_socket_pair_is_a_client)
 }
 END_TEST
 
+/* … also when it had ended its direction before. */
 START_TEST(the_client_reset_before_the_hand_over)
 {
     struct classic_connection k;
     char buffer[16];
 
     prepare_and_open(&k, kind_of(_i));
+    if (_i >= 2)
+        ck_assert_int_eq(shutdown(k.c.client, SHUT_WR), 0);
     reset_end(&k.c.client);
     classic_attach(&k, "early", 5);
     classic_expect_end(&k, N2_REASON_CLIENT_RESET);
@@ -640,7 +643,7 @@ int main(void)
     add_moving(tests);
     tcase_add_loop_test(tests, bad_descriptors, 0, 2 * BAD_COUNT);
     tcase_add_loop_test(tests, a_socket_pair_is_a_client, 0, 2);
-    tcase_add_loop_test(tests, the_client_reset_before_the_hand_over, 0, 2);
+    tcase_add_loop_test(tests, the_client_reset_before_the_hand_over, 0, 4);
     tcase_add_loop_test(tests, nobody_is_handed_over, 0, 2);
     tcase_add_loop_test(tests, the_target_resets_before_the_hand_over, 0, 2);
     tcase_add_loop_test(tests, resets, 0, 4);
