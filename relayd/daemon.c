@@ -356,13 +356,17 @@ static int daemon_setup(struct daemon *daemon)
 int daemon_new(struct daemon **out, const struct options *options,
                const struct relayd_config *config)
 {
+    int result = service_setup_standard_fds();
+    if (result < 0) {
+        return setup_failed("/dev/null", result);
+    }
     struct daemon *daemon = calloc(1, sizeof(*daemon));
     if (daemon == NULL) {
         return -ENOMEM;
     }
     daemon->options = options;
     daemon->config = config;
-    int result = uv_loop_init(&daemon->loop);
+    result = uv_loop_init(&daemon->loop);
     if (result < 0) {
         free(daemon);
         return setup_failed("event loop", result);

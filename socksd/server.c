@@ -6,7 +6,6 @@
 #include "socksd/server.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <pwd.h>
 #include <signal.h>
 #include <stdio.h>
@@ -291,22 +290,9 @@ static int setup_all(struct server *server)
     return rc;
 }
 
-/* Descriptors 0 to 2 must be taken, or a client's socket becomes standard error. */
-static int setup_standard_fds(void)
-{
-    int fd;
-    do {
-        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
-    } while (fd >= 0 && fd <= 2);
-    if (fd < 0)
-        return -errno;
-    close(fd);
-    return 0;
-}
-
 int server_new(struct server **out, const struct socksd_config *config)
 {
-    int rc = setup_standard_fds();
+    int rc = service_setup_standard_fds();
     *out = NULL;
     if (rc < 0)
         return setup_failed("/dev/null", rc);

@@ -25,6 +25,19 @@ static struct {
     bool taken[SERVICE_FDS_MAX];
 } inherited;
 
+int service_setup_standard_fds(void)
+{
+    int fd;
+
+    do
+        fd = open("/dev/null", O_RDWR | O_CLOEXEC);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd < 0)
+        return -errno;
+    close(fd);
+    return 0;
+}
+
 int service_ready_fd(int fd)
 {
     int flags = fcntl(fd, F_GETFD);

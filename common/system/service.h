@@ -12,6 +12,13 @@
 #define SERVICE_FDS_MAX 256 /* inherited sockets */
 
 /*
+ * To be called before anything is opened that stays open: descriptors 0 to 2 that are closed become
+ * /dev/null. Otherwise a socket, or what the event loop keeps for itself, becomes standard error,
+ * and gets the log. Returns 0 or -errno.
+ */
+int service_setup_standard_fds(void);
+
+/*
  * Where service_ready() writes the line "READY" besides telling systemd: what --ready-fd N gives,
  * for tests and scripts. Consumed: closed after the line, or by service_stopping() without one, so
  * that a reader sees either "READY\n" or the end of file. Gets close-on-exec. Returns 0, or -EBADF

@@ -5,6 +5,7 @@
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <poll.h>
 #include <signal.h>
 #include <stdio.h>
@@ -26,6 +27,7 @@
 
 static char directory[64], path[128], admin_path[128];
 static pid_t daemon_pid;
+static bool without_standard_fds; /* the next one starts so, and logs */
 
 /* ---- the daemon, in a process of its own ---------------------------------------------------- */
 
@@ -68,6 +70,13 @@ static void start(uint8_t ptcl, const char *more)
         struct daemon *daemon = NULL;
         close(channel[0]);
         log_setup("relayd", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
+        if (without_standard_fds) {
+            options.ready_fd = fcntl(channel[1], F_DUPFD_CLOEXEC, 100);
+            log_setup("relayd", LOG_LEVEL_DEBUG, LOG_FORMAT_TEXT);
+            for (int fd = 0; fd < 100; fd++) {
+                close(fd);
+            }
+        }
         int result = daemon_new(&daemon, &options, &config);
         if (result == 0) {
             result = daemon_run(daemon);
@@ -96,6 +105,7 @@ static void setup(void)
 {
     char sub[128];
 
+    without_standard_fds = false;
     log_setup("check", LOG_LEVEL_ERROR, LOG_FORMAT_TEXT);
     snprintf(directory, sizeof(directory), "/tmp/check_relayd_daemon.XXXXXX");
     ck_assert_ptr_nonnull(mkdtemp(directory));
@@ -285,6 +295,26 @@ START_TEST(a_signal_closes_every_relay_and_tells)
     }
     kill(daemon_pid, _i % 2 == 0 ? SIGTERM : SIGINT);
     ck_assert_uint_eq(closed_until_end(&peer, N2_REASON_SHUTDOWN), (unsigned)_i);
+    close(peer.fd);
+    ck_assert_int_eq(wait_for_exit(), 0);
+}
+END_TEST
+
+/* What the loop keeps for itself must not become standard error: the log would be written there. */
+START_TEST(it_does_without_standard_descriptors)
+{
+    static struct peer peer;
+    struct n2_hello hello;
+    struct n2_message message;
+
+    without_standard_fds = true;
+    start(PTCL_UDP, one_address);
+    come_up(&peer, &hello);
+    order(&peer, 1, PTCL_UDP, 9);
+    ck_assert(receive(&peer, &message));
+    ck_assert_int_eq(message.type, N2_RELAY_OPENED);
+    kill(daemon_pid, SIGTERM);
+    ck_assert_uint_eq(closed_until_end(&peer, N2_REASON_SHUTDOWN), 1);
     close(peer.fd);
     ck_assert_int_eq(wait_for_exit(), 0);
 }
@@ -740,6 +770,7 @@ static Suite *suite(void)
     tcase_set_timeout(tcase, 60);
     tcase_add_checked_fixture(tcase, setup, teardown);
     tcase_add_test(tcase, it_says_who_it_is);
+    tcase_add_test(tcase, it_does_without_standard_descriptors);
     for (size_t i = 0; i < sizeof(counts) / sizeof(counts[0]); i++) {
         tcase_add_loop_test(tcase, a_signal_closes_every_relay_and_tells, counts[i], counts[i] + 1);
     }
