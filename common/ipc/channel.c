@@ -11,8 +11,11 @@
 #include "common/ipc/send_queue.h"
 #include "proto/frame.h"
 
-#define READ_OCTETS (64 * 1024) /* one recvmsg */
-#define READS_PER_TURN 16       /* then other handles of the loop have their turn */
+/* One recvmsg, and all of a turn unless descriptors come: a few hundred messages, each of which may
+ * take a dozen system calls. Then other handles of the loop, and the data of relays, have their
+ * turn. */
+#define READ_OCTETS (16 * 1024)
+#define READS_PER_TURN 16
 #define WRITES_PER_TURN 64
 #define FDS_PER_READ 16 /* more in one message is MSG_CTRUNC; our own sender attaches one */
 
@@ -344,7 +347,7 @@ static int take_descriptors(struct channel *channel, struct msghdr *message, boo
     return result;
 }
 
-/* One recvmsg and what follows from it. Returns true if there may be more to read. */
+/* One recvmsg and what follows from it. Returns true if more is to be read in this turn. */
 static bool read_once(struct channel *channel)
 {
     uint8_t scratch[READ_OCTETS];
@@ -385,7 +388,7 @@ static bool read_once(struct channel *channel)
         end(channel, result);
     }
     /* A descriptor ends a recvmsg early although more octets wait behind it. */
-    return is_reading(channel) && (any_fd || (size_t)n == sizeof(scratch));
+    return is_reading(channel) && any_fd;
 }
 
 int channel_take_fd(struct channel *channel)

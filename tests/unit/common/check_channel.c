@@ -70,6 +70,26 @@ START_TEST(frames_of_every_size_in_one_write)
 }
 END_TEST
 
+/* However much is there, nobody else of the loop waits for all of it. */
+START_TEST(a_crowd_of_frames_is_taken_in_turns)
+{
+    static uint8_t stream[140000];
+    setup();
+    size_t length = 0, count = 0;
+    while (length + FRAME_HEADER + 96 <= sizeof(stream)) {
+        length += make_frame(stream + length, (uint32_t)count++, 96);
+    }
+    raw_write(stream, length);
+    while (near.frames < count) {
+        size_t before = near.frames;
+        test_turns(&test, 1);
+        ck_assert_uint_gt(near.frames, before);
+        ck_assert_uint_le(near.frames - before, 200);
+    }
+    finish();
+}
+END_TEST
+
 START_TEST(largest_frame)
 {
     static uint8_t frame[FRAME_MAX];
@@ -346,6 +366,7 @@ static Suite *suite(void)
     tcase_add_test(in, frames_octet_by_octet);
     tcase_add_loop_test(in, frames_in_every_size_of_read, 0, 9);
     tcase_add_test(in, frames_of_every_size_in_one_write);
+    tcase_add_test(in, a_crowd_of_frames_is_taken_in_turns);
     tcase_add_test(in, largest_frame);
     tcase_add_loop_test(in, wrong_length_ends_the_channel, 0, 8);
     tcase_add_test(in, length_at_the_channels_maximum);
