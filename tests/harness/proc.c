@@ -50,6 +50,17 @@ const char *proc_status(pid_t pid, const char *key)
     ck_abort_msg("%s has no line %s", path, key);
 }
 
+unsigned proc_fd_count_at_rest(pid_t pid)
+{
+    unsigned count, next = proc_fd_count(pid);
+    do {
+        count = next;
+        ALWAYS_FOR(true, 100);
+        next = proc_fd_count(pid);
+    } while (next != count);
+    return count;
+}
+
 uint64_t proc_rss_kib(pid_t pid)
 {
     return strtoull(proc_status(pid, "VmRSS"), NULL, 10);

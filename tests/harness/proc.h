@@ -12,6 +12,9 @@
 
 /* Open descriptors. */
 unsigned proc_fd_count(pid_t pid);
+/* The same, once none was opened or closed for a moment: what is on its way out (a relay's sockets,
+ * relayctl's connection) is gone. */
+unsigned proc_fd_count_at_rest(pid_t pid);
 /* Resident memory in KiB. */
 uint64_t proc_rss_kib(pid_t pid);
 /* A line of /proc/PID/status as text ("CapEff"); valid until the next call. */

@@ -66,17 +66,14 @@ static bool fds_are_back(const struct figures *before)
     return memcmp(now.fds, before->fds, sizeof(now.fds)) == 0;
 }
 
-/* As after start-up, or after a first round has filled what is kept for later (pipes). */
+/* As after start-up, or after first rounds have filled what is kept for later (pipes). */
 static struct figures measure_at_rest(void)
 {
-    struct figures figures, next = measure();
     WAIT_UNTIL(daemons_relay_count(&daemons) == 0, PATIENCE_MS);
-    do {
-        figures = next;
-        ALWAYS_FOR(true, 100);
-        next = measure();
-    } while (memcmp(next.fds, figures.fds, sizeof(next.fds)) != 0);
-    return figures;
+    proc_fd_count_at_rest(process_pid(daemons.socksd));
+    proc_fd_count_at_rest(process_pid(daemons.relayd_tcp));
+    proc_fd_count_at_rest(process_pid(daemons.relayd_udp));
+    return measure();
 }
 
 static void check_back(const struct figures *before)

@@ -430,7 +430,7 @@ START_TEST(a_relayd_without_descriptors_answers_01_and_recovers)
         const struct association_spec spec = {.ptcl = i == 0 ? PTCL_TCP : PTCL_UDP,
                                               .destination = server_endpoint(i == 0 ? tcp : udp)};
         struct association more;
-        const unsigned before = proc_fd_count(pid);
+        const unsigned before = proc_fd_count_at_rest(pid);
         for (unsigned left = 1; left < 3; left++) {
             limit_descriptors(pid, left);
             for (size_t n = 0; n < 5; n++) {
