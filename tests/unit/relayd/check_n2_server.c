@@ -1,7 +1,7 @@
 /*
  * N2 as relayd serves it: who may connect, whose relays are whose, and what is left when a peer has
  * gone. N2-PEER-010, N2-EOF-010, N2-EOF-030, N2-STATE-020, N2-ID-020, N2-ID-030, N2-RELAY-010,
- * N2-RELAY-040.
+ * N2-RELAY-040, N2-MARK-030.
  */
 #include <check.h>
 #include <dirent.h>
@@ -279,6 +279,37 @@ START_TEST(a_relay_from_order_to_end)
     client_settle(&client);
     ck_assert_uint_eq(client.closed, 1);
     ck_assert_uint_eq(metric(RELAYD_N2_UNKNOWN_RELAY), 1);
+    client_leave(&client);
+}
+END_TEST
+
+/* N2-MARK-030: of what a peer does not read events alone are left out. */
+START_TEST(events_give_way_to_the_rest)
+{
+    const uint64_t many = 40000;
+    struct client client;
+    struct n2_open_relay order = fake_order(5);
+
+    client_come_up(&client);
+    client_order(&client, &order);
+    struct relay *relay = relay_table_find(fake.context.table, client.relay);
+    ck_assert_ptr_nonnull(relay);
+    relay_notify(relay, N2_EVENT_TARGET_UNREACHABLE, 0);
+    while (client.events == 0) {
+        run_once();
+    }
+    ck_assert_uint_eq(metric(RELAYD_N2_EVENTS_DROPPED), 0);
+    for (uint64_t i = 0; i < many; i++) { /* in one turn of the loop: nobody reads */
+        relay_notify(relay, N2_EVENT_TARGET_UNREACHABLE, 0);
+    }
+    ck_assert_uint_gt(metric(RELAYD_N2_EVENTS_DROPPED), 0);
+    relay_close(relay, N2_REASON_ADMIN);
+    while (client.closed == 0) {
+        run_once();
+    }
+    client_settle(&client);
+    ck_assert_uint_eq(client.closed, 1);
+    ck_assert_uint_eq(client.events + metric(RELAYD_N2_EVENTS_DROPPED), many + 1);
     client_leave(&client);
 }
 END_TEST
@@ -686,6 +717,7 @@ static Suite *suite(void)
     tcase_add_test(tcase, the_list_of_users);
     tcase_add_test(tcase, the_number_of_peers_is_bounded);
     tcase_add_test(tcase, a_relay_from_order_to_end);
+    tcase_add_test(tcase, events_give_way_to_the_rest);
     tcase_add_test(tcase, an_order_is_cancelled_while_it_opens);
     tcase_add_test(tcase, an_order_that_was_answered_is_not_cancelled);
     tcase_add_test(tcase, close_relay_while_it_opens);
