@@ -413,7 +413,7 @@ static void limit_descriptors(pid_t pid, unsigned more)
     static rlim_t before;
     ck_assert_int_eq(prlimit(pid, RLIMIT_NOFILE, NULL, &limit), 0);
     before = before == 0 ? limit.rlim_cur : before;
-    limit.rlim_cur = more == 0 ? before : proc_fd_count(pid) + more - 1;
+    limit.rlim_cur = more == 0 ? before : proc_fd_count_at_rest(pid) + more - 1;
     ck_assert_int_eq(prlimit(pid, RLIMIT_NOFILE, &limit, NULL), 0);
 }
 
