@@ -1,6 +1,7 @@
 /*
  * A query is in one or two lists: `waiting` in the order of start, which is the order of deadlines,
- * until it is answered, cancelled or late; `answered` until the loop delivers it. c-ares cannot
+ * until it is answered, cancelled or late, or moves to `half` when one of its two families has
+ * brought addresses; `answered` until the loop delivers it. c-ares cannot
  * cancel one look-up, so a query whose owner has gone stays allocated (and counted) until c-ares
  * calls back.
  */
@@ -23,8 +24,8 @@ struct resolver_query {
     struct resolver *resolver;
     resolver_cb done; /* NULL: cancelled, or delivered late */
     void *user;
-    bool in_ares; /* c-ares has still to call back */
-    bool in_waiting, in_answered;
+    uint8_t in_ares; /* how often c-ares has still to call back */
+    bool in_waiting, in_half, in_answered;
     uint64_t deadline_ms;
     const char *why;
     uint32_t ttl_s;
@@ -51,7 +52,7 @@ struct resolver {
     uint64_t timeout_ms, limit, in_flight;
     struct resolver_socket *sockets;
     size_t socket_count;
-    struct resolver_query *waiting, *answered;
+    struct resolver_query *waiting, *half, *answered;
     struct counters *counters;
 };
 
@@ -74,7 +75,7 @@ static void query_free_if_done(struct resolver_query *query)
 {
     struct resolver *resolver = query->resolver;
 
-    if (query->in_ares || query->in_waiting || query->in_answered)
+    if (query->in_ares > 0 || query->in_waiting || query->in_half || query->in_answered)
         return;
     resolver->in_flight--;
     counter_set(resolver->counters, COUNTER_RESOLVER_IN_FLIGHT, resolver->in_flight);
@@ -85,7 +86,9 @@ static void stop_waiting(struct resolver_query *query)
 {
     if (query->in_waiting)
         DL_DELETE2(query->resolver->waiting, query, waiting_prev, waiting_next);
-    query->in_waiting = false;
+    if (query->in_half)
+        DL_DELETE2(query->resolver->half, query, waiting_prev, waiting_next);
+    query->in_waiting = query->in_half = false;
 }
 
 static void stop_answered(struct resolver_query *query)
@@ -165,20 +168,48 @@ static uint32_t smallest_ttl(const struct ares_addrinfo *result)
     return ttl > 0 ? (uint32_t)ttl : 0;
 }
 
+/* Of one family. */
+static void take_answer(struct resolver_query *query, const struct ares_addrinfo *result)
+{
+    const bool first = query->count == 0;
+
+    for (const struct ares_addrinfo_node *node = result->nodes; node; node = node->ai_next)
+        take_address(query, node->ai_addr);
+    const uint32_t ttl_s = smallest_ttl(result);
+    if (result->nodes && (first || ttl_s < query->ttl_s))
+        query->ttl_s = ttl_s;
+}
+
+/* There are addresses of one family; those of the other are not waited for long. */
+static void half_answered(struct resolver_query *query)
+{
+    struct resolver *resolver = query->resolver;
+    const uint64_t deadline_ms = uv_now(resolver->loop) + RESOLVER_OTHER_FAMILY_MS;
+
+    if (!query->in_waiting || query->deadline_ms <= deadline_ms)
+        return;
+    stop_waiting(query);
+    query->deadline_ms = deadline_ms;
+    query->in_half = true;
+    DL_APPEND2(resolver->half, query, waiting_prev, waiting_next);
+}
+
 static void on_ares_answer(void *user, int status, int timeouts, struct ares_addrinfo *result)
 {
     struct resolver_query *query = user;
 
     (void)timeouts;
-    query->in_ares = false;
-    if (status == ARES_SUCCESS && query->done && !query->in_answered) {
-        for (const struct ares_addrinfo_node *node = result->nodes; node; node = node->ai_next)
-            take_address(query, node->ai_addr);
-        query->ttl_s = smallest_ttl(result);
-    }
+    query->in_ares--;
+    if (status == ARES_SUCCESS && query->done && !query->in_answered)
+        take_answer(query, result);
     if (result)
         ares_freeaddrinfo(result);
-    if (status == ARES_ETIMEOUT && query->done)
+    if (query->in_ares > 0) {
+        if (query->count > 0)
+            half_answered(query);
+        return;
+    }
+    if (status == ARES_ETIMEOUT && query->done && query->count == 0)
         counter_add(query->resolver->counters, COUNTER_RESOLVER_TIMEOUTS);
     answer(query, status == ARES_SUCCESS ? "no address" : ares_strerror(status));
     query_free_if_done(query);
@@ -256,9 +287,12 @@ static void on_timer(uv_timer_t *timer)
 
     while (resolver->waiting && resolver->waiting->deadline_ms <= uv_now(resolver->loop)) {
         struct resolver_query *late = resolver->waiting;
-        counter_add(resolver->counters, COUNTER_RESOLVER_TIMEOUTS);
+        if (late->count == 0)
+            counter_add(resolver->counters, COUNTER_RESOLVER_TIMEOUTS);
         answer(late, "timed out");
     }
+    while (resolver->half && resolver->half->deadline_ms <= uv_now(resolver->loop))
+        answer(resolver->half, NULL);
     ares_process_fd(resolver->channel, ARES_SOCKET_BAD, ARES_SOCKET_BAD);
     arm_timer(resolver);
 }
@@ -270,8 +304,11 @@ static void arm_timer(struct resolver *resolver)
 
     if (next)
         wait = (uint64_t)next->tv_sec * 1000 + (uint64_t)next->tv_usec / 1000 + 1;
-    if (resolver->waiting) {
-        const uint64_t now = uv_now(resolver->loop), at = resolver->waiting->deadline_ms;
+    const struct resolver_query *const first[] = {resolver->waiting, resolver->half};
+    for (size_t i = 0; i < sizeof(first) / sizeof(first[0]); i++) {
+        if (!first[i])
+            continue;
+        const uint64_t now = uv_now(resolver->loop), at = first[i]->deadline_ms;
         const uint64_t left = at > now ? at - now : 0;
         wait = left < wait ? left : wait;
     }
@@ -364,12 +401,57 @@ int resolver_open(struct resolver **out, uv_loop_t *loop, const struct resolver_
     return 0;
 }
 
+static void take_host(struct resolver_query *query, const struct hostent *host)
+{
+    for (char *const *address = host->h_addr_list; *address; address++) {
+        struct sockaddr_storage from = {.ss_family = (sa_family_t)host->h_addrtype};
+
+        if (host->h_addrtype == AF_INET)
+            memcpy(&((struct sockaddr_in *)&from)->sin_addr, *address, sizeof(struct in_addr));
+        else
+            memcpy(&((struct sockaddr_in6 *)&from)->sin6_addr, *address, sizeof(struct in6_addr));
+        take_address(query, (const struct sockaddr *)&from);
+    }
+}
+
+/* Is it an address, or does /etc/hosts know it? Then no server is asked, for neither family. */
+static bool is_known_here(struct resolver_query *query, const char *name)
+{
+    static const int families[] = {AF_INET6, AF_INET};
+    struct ip_address literal;
+
+    if (ip_address_parse(name, &literal) == 0) {
+        query->addresses[query->count++] = literal;
+        return true;
+    }
+    for (size_t i = 0; i < 2; i++) {
+        struct hostent *host = NULL;
+        if (ares_gethostbyname_file(query->resolver->channel, name, families[i], &host) !=
+            ARES_SUCCESS)
+            continue;
+        take_host(query, host);
+        ares_free_hostent(host);
+    }
+    return query->count > 0;
+}
+
+/* Two questions, not one for both: c-ares would answer that when the slower one is answered, and
+ * where it never is, too late. */
+static void ask_servers(struct resolver_query *query, const char *name)
+{
+    static const struct ares_addrinfo_hints hints[] = {
+        {.ai_family = AF_INET6, .ai_flags = ARES_AI_NOSORT},
+        {.ai_family = AF_INET, .ai_flags = ARES_AI_NOSORT},
+    };
+
+    query->in_ares = 2;
+    for (size_t i = 0; i < 2; i++)
+        ares_getaddrinfo(query->resolver->channel, name, NULL, &hints[i], on_ares_answer, query);
+}
+
 int resolver_lookup(struct resolver *resolver, const char *name, resolver_cb done, void *user,
                     struct resolver_query **query)
 {
-    static const struct ares_addrinfo_hints hints = {.ai_family = AF_UNSPEC,
-                                                     .ai_flags = ARES_AI_NOSORT};
-
     if (resolver->in_flight >= resolver->limit) {
         counter_add(resolver->counters, COUNTER_RESOLVER_REFUSED);
         return -EAGAIN;
@@ -381,13 +463,16 @@ int resolver_lookup(struct resolver *resolver, const char *name, resolver_cb don
     made->done = done;
     made->user = user;
     made->deadline_ms = uv_now(resolver->loop) + resolver->timeout_ms;
-    made->in_ares = made->in_waiting = true;
+    made->in_waiting = true;
     DL_APPEND2(resolver->waiting, made, waiting_prev, waiting_next);
     resolver->in_flight++;
     counter_add(resolver->counters, COUNTER_RESOLVER_QUERIES);
     counter_set(resolver->counters, COUNTER_RESOLVER_IN_FLIGHT, resolver->in_flight);
     *query = made;
-    ares_getaddrinfo(resolver->channel, name, NULL, &hints, on_ares_answer, made);
+    if (is_known_here(made, name))
+        answer(made, NULL);
+    else
+        ask_servers(made, name);
     arm_timer(resolver);
     return 0;
 }
@@ -407,6 +492,8 @@ void resolver_close(struct resolver *resolver)
     resolver->closing = true;
     while (resolver->waiting)
         resolver_cancel(resolver->waiting);
+    while (resolver->half)
+        resolver_cancel(resolver->half);
     while (resolver->answered)
         resolver_cancel(resolver->answered);
     ares_destroy(

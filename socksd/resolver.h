@@ -15,6 +15,10 @@
 
 #define RESOLVER_ADDRESSES_MAX 32 /* of a name; at most half of them of one family */
 
+/* Once one family has brought addresses: for how long the other is waited for. RFC 8305 section 3
+ * says 50 ms, for a client that may add addresses later; here what is late is lost. */
+#define RESOLVER_OTHER_FAMILY_MS 250
+
 struct resolver;
 struct resolver_query;
 
@@ -28,7 +32,8 @@ struct resolver_config {
 };
 
 struct resolver_answer {
-    const struct ip_address *addresses; /* in the order of the answer, without repetitions */
+    const struct ip_address
+        *addresses; /* each family's in the order of the answer, without repetitions */
     size_t count;
     const char *why; /* there are none */
     uint32_t ttl_s;  /* the smallest of the records and aliases; 0 when there is none to go by */

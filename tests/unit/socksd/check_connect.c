@@ -139,6 +139,24 @@ START_TEST(test_denied_candidates_are_left_out)
 }
 END_TEST
 
+/* N1-CONNECT-010: A name server that is silent about one family does not cost the other. */
+START_TEST(test_family_without_an_answer)
+{
+    fixture_start(&f);
+    f.dns.silent_about = _i == 0 ? 28 : 1;
+    const uint64_t from = uv_now(&f.loop);
+    int fd = connect_to("www.example.org:443");
+    client_expect_reply(&f, fd, 0, BOUND);
+    ck_assert_uint_lt(uv_now(&f.loop) - from, f.config.resolver.timeout_ms);
+    if (_i == 0)
+        expect_candidates((const char *[]){"192.0.2.80:443", "192.0.2.81:443", NULL});
+    else
+        expect_candidates((const char *[]){"[2001:db8::80]:443", NULL});
+    ck_assert_uint_eq(COUNT(&f, COUNTER_RESOLVER_TIMEOUTS), 0);
+    close(fd);
+}
+END_TEST
+
 /* N1-CONNECT-010 */
 START_TEST(test_candidates_are_bounded)
 {
@@ -564,6 +582,7 @@ static Suite *connect_suite(void)
     tcase_add_test(tests, test_order_carries_the_request);
     tcase_add_test(tests, test_candidates_interleave);
     tcase_add_test(tests, test_denied_candidates_are_left_out);
+    tcase_add_loop_test(tests, test_family_without_an_answer, 0, 2);
     tcase_add_test(tests, test_candidates_are_bounded);
     tcase_add_test(tests, test_refusals);
     tcase_add_test(tests, test_rules_on_commands);

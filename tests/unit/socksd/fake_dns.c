@@ -50,11 +50,14 @@ static size_t add_answer(uint8_t *out, uint8_t type, uint32_t ttl, const struct 
     return sizeof(head) + size;
 }
 
+/* Returns the length of the answer; 0: there is none. */
 static size_t answer(const struct fake_dns *dns, uint8_t *packet, size_t length)
 {
     char name[256];
     const size_t type_at = read_name(packet, length, name, sizeof(name));
     const uint8_t type = packet[type_at + 1];
+    if (type == dns->silent_about)
+        return 0;
     size_t used = type_at + 4;
     bool exists = false;
     uint8_t count = 0;
@@ -91,9 +94,9 @@ static void on_readable(uv_poll_t *poll, int status, int events)
     if (n < HEADER)
         return;
     dns->queries++;
-    if (!dns->silent)
-        (void)!sendto(dns->fd, packet, answer(dns, packet, (size_t)n), 0, (struct sockaddr *)&from,
-                      length);
+    const size_t size = dns->silent ? 0 : answer(dns, packet, (size_t)n);
+    if (size > 0)
+        (void)!sendto(dns->fd, packet, size, 0, (struct sockaddr *)&from, length);
 }
 
 void fake_dns_start(struct fake_dns *dns, uv_loop_t *loop, const struct fake_dns_record *records)

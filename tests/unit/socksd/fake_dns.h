@@ -18,6 +18,7 @@ struct fake_dns_record {
 struct fake_dns {
     const struct fake_dns_record *records; /* a NULL name ends it */
     bool silent;                           /* never answers */
+    uint16_t silent_about;                 /* nor questions of this type; 0: all are answered */
     unsigned queries;
     uint32_t ttl_s;                 /* of every record; 60 */
     char server[ENDPOINT_TEXT_MAX]; /* for resolver_config.servers */
