@@ -102,7 +102,7 @@ static int look_up(struct session *session, const struct judged_host *host, uint
     struct session_set *set = session->set;
 
     if (session->authorization_count >= AUTHORIZATIONS_PER_SESSION ||
-        set->authorizations >= AUTHORIZATIONS_MAX)
+        set->authorizations >= AUTHORIZATIONS_MAX || resolver_is_busy(set->resolver))
         return -EAGAIN;
     const size_t size = strlen(host->name) + 1;
     struct authorization *made = calloc(1, sizeof(*made) + size);

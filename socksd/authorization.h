@@ -11,7 +11,9 @@
 struct authorization;
 struct session;
 
-/* Look-ups that are under way. What is asked beyond them is denied, for a second. */
+/* Look-ups that are under way; what is asked beyond them is denied, for a second. So is what is
+ * asked while the resolver is busy: an association can ask for 32 names at once, a request for one,
+ * and the look-ups that are left are for requests. */
 #define AUTHORIZATIONS_PER_SESSION 32
 #define AUTHORIZATIONS_MAX 4096
 

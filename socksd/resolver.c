@@ -477,6 +477,11 @@ int resolver_lookup(struct resolver *resolver, const char *name, resolver_cb don
     return 0;
 }
 
+bool resolver_is_busy(const struct resolver *resolver)
+{
+    return resolver->in_flight > 0 && 2 * resolver->in_flight >= resolver->limit;
+}
+
 void resolver_cancel(struct resolver_query *query)
 {
     query->done = NULL;

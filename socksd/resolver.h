@@ -55,6 +55,9 @@ int resolver_open(struct resolver **out, uv_loop_t *loop, const struct resolver_
 int resolver_lookup(struct resolver *resolver, const char *name, resolver_cb done, void *user,
                     struct resolver_query **query);
 
+/* Half of config.queries are under way: what is not a request has to wait. */
+bool resolver_is_busy(const struct resolver *resolver);
+
 /* `done` will not be called. */
 void resolver_cancel(struct resolver_query *query);
 

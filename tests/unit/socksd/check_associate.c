@@ -284,17 +284,38 @@ END_TEST
 
 START_TEST(test_look_ups_in_all_are_bounded)
 {
-    f.config.resolver.queries = 2;
+    f.config.resolver.queries = 1000;
+    fixture_start(&f);
+    int fd = associate(NO_HINT);
+    f.set.authorizations += AUTHORIZATIONS_MAX; /* as if others had them */
+    expect_denied("www.example.org:53");
+    f.set.authorizations -= AUTHORIZATIONS_MAX;
+    ck_assert_uint_eq(f.dns.queries, 0);
+    close(fd);
+}
+END_TEST
+
+static void on_nothing(const struct resolver_answer *answer, void *user)
+{
+    (void)answer;
+    (void)user;
+    ck_abort_msg("cancelled");
+}
+
+/* N1-UDP-080: Half of what the resolver takes is left to requests. */
+START_TEST(test_look_ups_leave_room_for_requests)
+{
+    f.config.resolver.queries = 8;
     fixture_start(&f);
     f.dns.silent = true;
     int fd = associate(NO_HINT);
-    ask_for_names(3);
-    WAIT_FOR(&f, relayd->verdicts == 1);
-    ck_assert(!relayd->last_verdict.allowed);
-    f.set.authorizations += AUTHORIZATIONS_MAX; /* as if others had them */
-    f.config.resolver.queries = 1000;
-    expect_denied("www.example.org:53");
-    f.set.authorizations -= AUTHORIZATIONS_MAX;
+    ask_for_names(8);
+    WAIT_FOR(&f, relayd->verdicts == 4);
+    ck_assert_uint_eq(relayd->last_verdict.ttl_ms, VERDICT_BUSY_MS);
+    ck_assert_uint_eq(COUNT(&f, COUNTER_RESOLVER_IN_FLIGHT), 4);
+    struct resolver_query *request;
+    ck_assert_int_eq(resolver_lookup(f.resolver, "www.example.org", on_nothing, NULL, &request), 0);
+    resolver_cancel(request);
     close(fd);
 }
 END_TEST
@@ -376,6 +397,7 @@ static Suite *associate_suite(void)
     tcase_add_test(tests, test_ttl_of_names);
     tcase_add_test(tests, test_look_ups_of_a_session_are_bounded);
     tcase_add_test(tests, test_look_ups_in_all_are_bounded);
+    tcase_add_test(tests, test_look_ups_leave_room_for_requests);
     tcase_add_test(tests, test_look_ups_end_with_the_association);
     tcase_add_test(tests, test_question_of_an_ending_association);
     tcase_add_test(tests, test_question_of_an_unknown_relay);
