@@ -387,7 +387,18 @@ static void remove_destination(struct destination *destination)
     put_host(destination);
     TAILQ_REMOVE(&table->by_use, destination, by_use);
     HASH_DELETE(hh, table->destinations, destination);
+    figures(table)->destinations--;
     free(destination);
+}
+
+/* Has the least recently used one to make room for another? */
+static bool is_full(struct associate_destinations *table)
+{
+    const size_t count = HASH_COUNT(table->destinations);
+
+    return count >= table->plane->config->udp.destinations ||
+           (count >= ASSOCIATE_DESTINATIONS_DUE &&
+            figures(table)->destinations >= ASSOCIATE_DESTINATIONS_MAX);
 }
 
 /* A name that is none, and port 0, lead nowhere. */
@@ -411,7 +422,7 @@ static struct destination *add_destination(struct associate_destinations *table,
         figures(table)->malformed++;
         return NULL;
     }
-    if (HASH_COUNT(table->destinations) >= table->plane->config->udp.destinations)
+    if (is_full(table))
         remove_destination(TAILQ_LAST(&table->by_use, destination_list));
     struct destination *destination = calloc(1, sizeof(*destination) + header_length);
     if (destination != NULL) {
@@ -430,6 +441,7 @@ static struct destination *add_destination(struct associate_destinations *table,
         figures(table)->unanswered++;
         return NULL;
     }
+    figures(table)->destinations++;
     TAILQ_INSERT_HEAD(&table->by_use, destination, by_use);
     enqueue(destination);
     return destination;

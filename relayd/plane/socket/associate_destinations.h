@@ -22,6 +22,11 @@
 /* Questions in flight for one relay, as many as socksd takes at once; others are QUEUED. */
 #define ASSOCIATE_QUESTIONS_MAX 32
 
+/* Of all relays together, about 100 MB. Beyond them a relay that remembers more than
+ * ASSOCIATE_DESTINATIONS_DUE has to forget one for each new one. */
+#define ASSOCIATE_DESTINATIONS_MAX (256 * 1024)
+#define ASSOCIATE_DESTINATIONS_DUE 32
+
 struct associate_destinations;
 
 /* Where a destination leads to. */

@@ -18,6 +18,7 @@ struct associate_figures {
     uint64_t fragment_drops; /* out of order, too late, too large, not wanted */
     uint64_t unsolicited;    /* from an address that the client has not sent to */
     uint64_t held_octets;    /* now: waiting for a verdict or for further fragments */
+    uint64_t destinations;   /* now: remembered, of all relays */
 };
 /* Bounds held_octets. */
 #define ASSOCIATE_HELD_MAX (64 * 1024 * 1024)

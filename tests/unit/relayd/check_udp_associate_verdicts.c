@@ -552,6 +552,30 @@ START_TEST(test_least_recently_used)
 }
 END_TEST
 
+/* When all relays together remember too much, one keeps its due, and what it used last. */
+START_TEST(test_destinations_of_all_relays)
+{
+    struct associate_figures *figures = association_figures(&a);
+    struct endpoint next = {.address = name.address};
+    const uint64_t others = ASSOCIATE_DESTINATIONS_MAX - 10;
+
+    association_open(&a);
+    figures->destinations = others;
+    for (unsigned i = 0; i < ASSOCIATE_DESTINATIONS_DUE + 10; i++) {
+        next.port = (uint16_t)(1000 + i);
+        const struct n1_host to_next = host_of(&next);
+        association_send(&a, &to_next, 0, 1);
+        WAIT_FOR(&fixture, a.asked == i + 1);
+    }
+    ck_assert_uint_eq(figures->destinations, others + ASSOCIATE_DESTINATIONS_DUE);
+    association_send(&a, &to, 1, 2);
+    target_expect(&fixture, target, 1, 2, NULL);
+    ck_assert_uint_eq(figures->destinations, others + ASSOCIATE_DESTINATIONS_DUE);
+    fake_relay_close(&a.relay, true);
+    ck_assert_uint_eq(figures->destinations, others);
+}
+END_TEST
+
 /* The answer to a question may find the relay at its limit: what waited ends it. */
 START_TEST(test_limit_when_delivered)
 {
@@ -610,6 +634,7 @@ int main(void)
     tcase_add_test(tests, test_questions_in_flight);
     tcase_add_test(tests, test_twenty_destinations);
     tcase_add_test(tests, test_least_recently_used);
+    tcase_add_test(tests, test_destinations_of_all_relays);
     tcase_add_test(tests, test_limit_when_delivered);
     tcase_add_test(tests, test_peer_lost);
     suite_add_tcase(suite, tests);
