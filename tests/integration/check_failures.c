@@ -2,6 +2,7 @@
  * What is left when something dies, stops or runs out: nothing, and the next request is served.
  */
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <poll.h>
 #include <signal.h>
@@ -406,14 +407,25 @@ START_TEST(out_of_ports_is_01_until_a_relay_has_ended)
 }
 END_TEST
 
-/* The process may open no descriptor more than `more`; 0 restores what it had. */
+/* The process may open `more` - 1 descriptors, whatever the numbers of those that it has; 0
+ * restores its limit. */
 static void limit_descriptors(pid_t pid, unsigned more)
 {
     struct rlimit limit;
     static rlim_t before;
     ck_assert_int_eq(prlimit(pid, RLIMIT_NOFILE, NULL, &limit), 0);
     before = before == 0 ? limit.rlim_cur : before;
-    limit.rlim_cur = more == 0 ? before : proc_fd_count_at_rest(pid) + more - 1;
+    if (more > 0) {
+        proc_fd_count_at_rest(pid);
+    }
+    limit.rlim_cur = more == 0 ? before : 0;
+    for (unsigned free = 0; more > 0; limit.rlim_cur++) {
+        char path[64];
+        snprintf(path, sizeof(path), "/proc/%d/fd/%lu", (int)pid, (unsigned long)limit.rlim_cur);
+        if (faccessat(AT_FDCWD, path, F_OK, AT_SYMLINK_NOFOLLOW) != 0 && ++free == more) {
+            break;
+        }
+    }
     ck_assert_int_eq(prlimit(pid, RLIMIT_NOFILE, &limit, NULL), 0);
 }
 
@@ -434,6 +446,16 @@ static void check_runs_out(const struct association_spec *spec)
     }
 }
 
+/* Two connections, of which the second was answered after the first: by then the process has seen
+ * the end of those that were there before, relayctl's. Afterwards it has what it had without. */
+static void close_both(pid_t pid, int first, int second)
+{
+    const unsigned with = proc_fd_count(pid);
+    close(first);
+    close(second);
+    WAIT_UNTIL(proc_fd_count(pid) <= with - 2, PATIENCE_MS);
+}
+
 /* N2-RELAY-040, N1-REP-020 */
 START_TEST(a_relayd_without_descriptors_answers_01_and_recovers)
 {
@@ -446,7 +468,10 @@ START_TEST(a_relayd_without_descriptors_answers_01_and_recovers)
         const pid_t pid = process_pid(relayds[i]);
         const struct association_spec spec = {.ptcl = i == 0 ? PTCL_TCP : PTCL_UDP,
                                               .destination = server_endpoint(i == 0 ? tcp : udp)};
-        const unsigned before = proc_fd_count_at_rest(pid);
+        const char *path = lab_path(lab, i == 0 ? "n2/tcp.sock" : "n2/udp.sock");
+        const int first = n2_client_open(path);
+        close_both(pid, first, n2_client_open(path));
+        const unsigned before = proc_fd_count(pid);
         for (unsigned left = 1; left < 3; left++) {
             limit_descriptors(pid, left);
             check_runs_out(&spec);
@@ -454,7 +479,7 @@ START_TEST(a_relayd_without_descriptors_answers_01_and_recovers)
         }
         /* Callers that cannot be accepted must not make it spin. */
         limit_descriptors(pid, 1);
-        const int n2 = n2_client_connect(lab_path(lab, i == 0 ? "n2/tcp.sock" : "n2/udp.sock"));
+        const int n2 = n2_client_connect(path);
         const int admin =
             n2_client_connect(lab_path(lab, i == 0 ? "admin/tcp.sock" : "admin/udp.sock"));
         check_idle(pid, "relayd without descriptors");
@@ -477,6 +502,8 @@ START_TEST(a_socksd_without_descriptors_lets_clients_wait_and_recovers)
     daemons = daemons_start(lab, NULL);
     struct association association = association_tcp(lab, server_endpoint(tcp));
     const pid_t pid = process_pid(daemons.socksd);
+    const int first = n1_connect_ready(lab, LAB_CLIENT, at(LAB_RELAY_V4, 1080));
+    close_both(pid, first, n1_connect_ready(lab, LAB_CLIENT, at(LAB_RELAY_V4, 1080)));
     limit_descriptors(pid, 1);
     for (size_t i = 0; i < WAITING; i++) {
         waiting[i] = n1_connect(lab, LAB_CLIENT, at(LAB_RELAY_V4, 1080));
