@@ -351,12 +351,12 @@ END_TEST
 /* N1-LIFE-030 */
 START_TEST(a_client_that_does_not_come_is_not_waited_for)
 {
-    start("tcp: {accept-timeout: 500ms}");
+    start("tcp: {accept-timeout: 2s}");
     const int64_t begun = now_ms();
     open_pair();
     ck_assert_int_eq(socket_wait_end(association.control, 300), SOCKET_OPEN);
     check_ended("accept-timeout");
-    ck_assert_int_ge(now_ms() - begun, 490);
+    ck_assert_int_ge(now_ms() - begun, 1990);
     ck_assert_int_eq(socket_wait_end(target, PATIENCE_MS), SOCKET_RST);
     ck_assert_int_eq(socket_connect(association.data, association.bound, PATIENCE_MS),
                      -ECONNREFUSED);
@@ -381,14 +381,14 @@ END_TEST
 /* N1-LIFE-040 */
 START_TEST(a_half_closed_connection_lives_while_octets_come)
 {
-    start("tcp: {fin-timeout: 600ms}");
+    start("tcp: {fin-timeout: 2s}");
     connect_pair();
     shutdown(association.data, SHUT_WR);
     const int64_t begun = now_ms();
-    while (now_ms() - begun < 1500) {
+    while (now_ms() - begun < 3000) {
         socket_send(target, "x", 1);
         expect(association.data, "x");
-        ck_assert_int_eq(socket_wait_end(association.control, 100), SOCKET_OPEN);
+        ck_assert_int_eq(socket_wait_end(association.control, 200), SOCKET_OPEN);
     }
     shutdown(target, SHUT_WR);
     check_ended("finished");
@@ -399,9 +399,9 @@ END_TEST
 /* N1-LIFE-040: an open connection has no such limit */
 START_TEST(an_open_connection_may_be_silent)
 {
-    start("tcp: {fin-timeout: 300ms, accept-timeout: 300ms, connect-timeout: 300ms}");
+    start("tcp: {fin-timeout: 2s, accept-timeout: 2s, connect-timeout: 2s}");
     connect_pair();
-    ck_assert_int_eq(socket_wait_end(association.control, 1000), SOCKET_OPEN);
+    ck_assert_int_eq(socket_wait_end(association.control, 3000), SOCKET_OPEN);
     socket_send(association.data, "x", 1);
     expect(target, "x");
     close_pair();

@@ -489,20 +489,20 @@ START_TEST(test_fin_timeout)
     struct tcp_connection c;
     char buffer[16];
 
-    fixture.config.tcp.fin_timeout_ms = 150;
+    fixture.config.tcp.fin_timeout_ms = 1000;
     tcp_connection_establish(&c, &fixture);
-    const uint64_t start_ms = monotonic_ms();
-    ck_assert_uint_gt(turns_within(&fixture, 200), 0);
+    ck_assert_uint_gt(turns_within(&fixture, 1100), 0);
     ck_assert_uint_eq(c.relay.ended, 0); /* both are open: no limit */
     ck_assert_int_eq(shutdown(_i == 0 ? c.target : c.client, SHUT_WR), 0);
-    for (unsigned i = 0; i < 10; i++) {
+    const uint64_t start_ms = monotonic_ms();
+    for (unsigned i = 0; i < 6; i++) {
         const int from = _i == 0 ? c.client : c.target, to = _i == 0 ? c.target : c.client;
         ck_assert_int_eq(send(from, "x", 1, MSG_NOSIGNAL), 1);
         ck_assert_int_eq(receive_wait(&fixture, to, buffer, _i == 0 ? 1 : sizeof(buffer)), 1);
-        turns_within(&fixture, 50);
+        turns_within(&fixture, 200);
     }
     ck_assert_uint_eq(c.relay.ended, 0);
-    ck_assert_uint_ge(monotonic_ms() - start_ms, 500);
+    ck_assert_uint_ge(monotonic_ms() - start_ms, 1100);
     expect_end(&c, N2_REASON_FIN_TIMEOUT);
     tcp_connection_dispose(&c);
 }
@@ -514,13 +514,13 @@ START_TEST(test_idle_timeout)
     char buffer[16];
 
     tcp_connection_prepare(&c, &fixture, false, false);
-    c.relay.relay.limits.idle_ms = 150;
+    c.relay.relay.limits.idle_ms = 1000;
     tcp_connection_open(&c);
     tcp_connection_arrive(&c);
     for (unsigned i = 0; i < 6; i++) {
         ck_assert_int_eq(send(c.client, "x", 1, 0), 1);
         ck_assert_int_eq(receive_wait(&fixture, c.target, buffer, sizeof(buffer)), 1);
-        turns_within(&fixture, 50);
+        turns_within(&fixture, 200);
     }
     ck_assert_uint_eq(c.relay.ended, 0);
     expect_end(&c, N2_REASON_IDLE_TIMEOUT);

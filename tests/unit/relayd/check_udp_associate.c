@@ -303,7 +303,7 @@ START_TEST(test_idle_timeout)
     struct endpoint egress;
 
     association_init(&a, &fixture, false);
-    fixture.config.udp.idle_timeout_ms = 500;
+    fixture.config.udp.idle_timeout_ms = 1500;
     association_open(&a);
     const int target = target_open(PARTY_TARGET, false), other = target_open(PARTY_STRANGER, false);
     const struct endpoint name = socket_name(target);
@@ -311,7 +311,7 @@ START_TEST(test_idle_timeout)
     association_send(&a, &to, 0, 1);
     target_expect(&fixture, target, 0, 1, &egress);
     for (unsigned i = 0; i < 6; i++) {
-        const uint64_t until = monotonic_ms() + 150;
+        const uint64_t until = monotonic_ms() + 300;
         if (i % 2 == 0)
             association_send(&a, &to, 0, 1);
         else

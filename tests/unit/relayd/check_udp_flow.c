@@ -609,11 +609,11 @@ START_TEST(test_idle_timeout)
     struct exchange x;
 
     prepare(&x, false, false);
-    fixture.config.udp.idle_timeout_ms = _i == 0 ? 600 : _i == 1 ? 0 : 100000;
-    x.relay.relay.limits.idle_ms = _i == 0 ? 0 : 600;
+    fixture.config.udp.idle_timeout_ms = _i == 0 ? 1500 : _i == 1 ? 0 : 100000;
+    x.relay.relay.limits.idle_ms = _i == 0 ? 0 : 1500;
     establish(&x);
     for (unsigned i = 0; i < 6; i++) {
-        const uint64_t until = monotonic_ms() + 150;
+        const uint64_t until = monotonic_ms() + 300;
         send_datagram(i % 2 == 0 ? x.client : x.target, 0, 1);
         while (monotonic_ms() < until)
             plane_fixture_turn(&fixture);
