@@ -374,6 +374,7 @@ static size_t fill_connection(int *receiver, int *peer)
     ck_assert_int_ge(*peer, 0);
     close(listener);
     set_blocking(*peer, false);
+    set_blocking(*receiver, false); /* as every flow's are: splice(2) would wait */
     for (unsigned still = 0; still < 20;) {
         const ssize_t n = send(*receiver, zeros, sizeof(zeros), MSG_DONTWAIT);
         still = n > 0 ? 0 : still + 1;
@@ -406,12 +407,16 @@ START_TEST(test_push_to_a_full_receiver)
         ck_assert(stream.blocked);
         ck_assert_uint_eq(stream.bytes + stream.in_pipe, N2_EARLY_DATA_MAX);
         while (got < filled + N2_EARLY_DATA_MAX) {
-            const ssize_t n = receive_wait(&fixture, peer, buffer, sizeof(buffer));
-            ck_assert_int_gt(n, 0);
+            const ssize_t read = recv(peer, buffer, sizeof(buffer), MSG_DONTWAIT);
+            const ssize_t n = read < 0 && errno == EAGAIN ? 0 : read;
+            ck_assert(n > 0 || (n == 0 && read < 0));
             const size_t overlap = got + (size_t)n > filled ? got + (size_t)n - filled : 0;
             const size_t part = overlap < (size_t)n ? overlap : (size_t)n;
             got += (size_t)n;
-            ck_assert_mem_eq(buffer + (size_t)n - part, early + (got - filled - part), part);
+            if (part > 0)
+                ck_assert_mem_eq(buffer + (size_t)n - part, early + (got - filled - part), part);
+            /* That the receiver has room may be known some time after the reading only. */
+            plane_fixture_turn(&fixture);
             ck_assert_int_eq(
                 tcp_stream_pump(&stream, plane, -1, receiver, false, UINT64_MAX, &error),
                 TCP_STREAM_OK);
