@@ -120,7 +120,7 @@ START_TEST(what_dialling_says_is_the_reply)
                                                "rules: [{action: deny, to: [10.77.2.3]},"
                                                " {action: deny, to: ['forbidden.lab.test']},"
                                                " {action: allow}]"},
-                                    .relayd = {"tcp: {connect-timeout: 700ms}"}});
+                                    .relayd = {"tcp: {connect-timeout: 2s}"}});
     struct process *nameserver = nameserver_start(lab, (const char *const[]){NULL});
     lab_run(lab, LAB_RELAY,
             "for f in 4 6; do echo 50 > /proc/sys/net/ipv$f/neigh/target0/retrans_time_ms; done;"

@@ -177,7 +177,7 @@ END_TEST
 /* N1-LIFE-010: a client host that vanishes */
 START_TEST(keepalive_finds_out_that_a_client_has_vanished)
 {
-    start("keepalive: {idle: 1s, interval: 1s, count: 1}");
+    start("keepalive: {idle: 1s, interval: 1s, count: 3}");
     struct server *echo = server_echo(lab, SOCK_STREAM);
     struct association association = open_to(echo, PTCL_TCP);
     /* A silent client that is there is kept. */
