@@ -464,9 +464,9 @@ START_TEST(a_relayd_without_descriptors_answers_01_and_recovers)
         const pid_t pid = process_pid(relayds[i]);
         const struct association_spec spec = {.ptcl = i == 0 ? PTCL_TCP : PTCL_UDP,
                                               .destination = server_endpoint(i == 0 ? tcp : udp)};
-        const char *path = lab_path(lab, i == 0 ? "n2/tcp.sock" : "n2/udp.sock");
-        const int first = n2_client_open(path);
-        close_both(pid, first, n2_client_open(path));
+        const char *const n2_name = i == 0 ? "n2/tcp.sock" : "n2/udp.sock";
+        const int first = n2_client_open(lab_path(lab, n2_name));
+        close_both(pid, first, n2_client_open(lab_path(lab, n2_name)));
         const unsigned before = proc_fd_count(pid);
         for (unsigned left = 1; left < 3; left++) {
             limit_descriptors(pid, left);
@@ -475,7 +475,7 @@ START_TEST(a_relayd_without_descriptors_answers_01_and_recovers)
         }
         /* Callers that cannot be accepted must not make it spin. */
         limit_descriptors(pid, 1);
-        const int n2 = n2_client_connect(path);
+        const int n2 = n2_client_connect(lab_path(lab, n2_name));
         const int admin =
             n2_client_connect(lab_path(lab, i == 0 ? "admin/tcp.sock" : "admin/udp.sock"));
         check_idle(pid, "relayd without descriptors");
