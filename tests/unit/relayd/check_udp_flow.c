@@ -60,6 +60,9 @@ static void try_to_join(const struct sockaddr_storage *name, socklen_t length)
     close(fd);
 }
 
+/* What happens in that moment; NULL: nothing. */
+static void (*in_between)(void);
+
 /* Takes the place of the C library's. */
 int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t length)
 {
@@ -70,6 +73,8 @@ int connect(int fd, __CONST_SOCKADDR_ARG address, socklen_t length)
     /* (The port is at the same place in both families' addresses.) */
     if (join_by != 0 && ((struct sockaddr_in *)&name)->sin_port != 0)
         try_to_join(&name, name_length);
+    if (in_between != NULL && ((struct sockaddr_in *)&name)->sin_port != 0)
+        in_between();
     if (before_connect >= 0)
         sent_before_connect += sendto(before_connect, "early", 5, MSG_DONTWAIT,
                                       (struct sockaddr *)&name, name_length) == 5;
@@ -84,6 +89,7 @@ static void setup(void)
     before_connect = -1;
     sent_before_connect = 0;
     join_by = 0;
+    in_between = NULL;
     joins_tried = joins_done = 0;
 }
 
@@ -562,6 +568,54 @@ START_TEST(test_learn_source_port)
 }
 END_TEST
 
+#define OTHERS 8 /* ports: the kernel chooses by them which of two sockets is meant */
+
+static int speaker, others[OTHERS];
+
+/* Everybody sends while BND's data socket is bound and not yet connected. */
+static void all_speak(void)
+{
+    for (unsigned i = 0; i < OTHERS; i++) {
+        send_datagram(others[i], 0, 10);
+        send_datagram(speaker, 2 + i, 20);
+    }
+}
+
+/* Nothing of S is lost or overtaken in the moment in which its port is learnt, and every datagram
+ * of others is counted. */
+START_TEST(test_learn_source_port_while_they_come)
+{
+    const bool v6 = _i % 2 == 1, first_stranger = _i >= 2;
+    struct exchange x;
+
+    prepare(&x, v6, false);
+    x.relay.relay.source.port = 0;
+    x.relay.relay.learn_source_port = true;
+    establish(&x);
+    speaker = x.client;
+    for (unsigned i = 0; i < OTHERS; i++) {
+        others[i] = party_socket(i % 2 == 0 && first_stranger ? PARTY_STRANGER : PARTY_CLIENT, v6,
+                                 SOCK_DGRAM, 0);
+        ck_assert_int_eq(connect_to(others[i], &x.relay.relay.bound), 0);
+    }
+    in_between = all_speak;
+    send_datagram(x.client, 1, 20);
+    for (unsigned i = 0; i <= OTHERS; i++)
+        expect_datagram(&fixture, x.target, 1 + i, 20);
+    in_between = NULL;
+    ck_assert_uint_eq(fake_relay_drops(&x.relay), OTHERS);
+    all_speak();
+    for (unsigned i = 0; i < OTHERS; i++)
+        expect_datagram(&fixture, x.target, 2 + i, 20);
+    ck_assert_uint_eq(fake_relay_drops(&x.relay), 2 * OTHERS);
+    for (unsigned i = 0; i < OTHERS; i++)
+        close(others[i]);
+    dispose(&x);
+    ck_assert_uint_eq(x.relay.final.up_packets, 1 + 2 * OTHERS);
+    ck_assert_uint_eq(x.relay.final.drops, 2 * OTHERS);
+}
+END_TEST
+
 /* ---- opening and ends --------------------------------------------------------------------------
  */
 
@@ -762,6 +816,7 @@ int main(void)
     tcase_add_test(tests, test_bound_is_exclusive);
     tcase_add_loop_test(tests, test_bound_is_exclusive_from_the_start, 0, 2);
     tcase_add_loop_test(tests, test_learn_source_port, 0, 2);
+    tcase_add_loop_test(tests, test_learn_source_port_while_they_come, 0, 4);
     tcase_add_loop_test(tests, test_open_fails, 0, 4);
     tcase_add_loop_test(tests, test_idle_timeout, 0, 3);
     tcase_add_test(tests, test_max_bytes);
