@@ -291,7 +291,7 @@ static const struct ip_address *choose(const struct destination *destination,
             return &answer->addresses[i];
     }
     for (uint8_t i = 0; i < answer->address_count; i++) {
-        if (table->ops->reaches(table->user, answer->addresses[i].family))
+        if (table->ops->reaches(table->user, &answer->addresses[i]))
             return &answer->addresses[i];
     }
     return NULL;

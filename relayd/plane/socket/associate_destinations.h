@@ -44,8 +44,8 @@ struct associate_datagram {
 STAILQ_HEAD(associate_datagrams, associate_datagram);
 
 struct associate_destinations_ops {
-    /* Can the relay reach addresses of the family at all? */
-    bool (*reaches)(void *user, enum ip_family family);
+    /* Is there a way to the address at all? */
+    bool (*reaches)(void *user, const struct ip_address *address);
     /* The verdict has come: these have waited for it. The table may be freed inside. */
     void (*deliver)(void *user, const struct associate_target *target,
                     const struct associate_datagrams *datagrams);

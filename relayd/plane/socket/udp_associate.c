@@ -53,12 +53,16 @@ static int egress_fd(struct udp_associate *flow, enum ip_family family)
     return egress->fd;
 }
 
-static bool reaches(void *user, enum ip_family family)
+static bool reaches(void *user, const struct ip_address *address)
 {
-    const int fd = egress_fd(user, family);
+    struct udp_associate *flow = user;
+    struct ip_address ignored;
+    int rc = egress_fd(flow, address->family);
 
+    if (rc >= 0) /* many hosts have IPv6 and no route for it */
+        rc = sockets_route_source(flow->base.plane, address, &ignored);
     /* Out of descriptors now, it may be reached later. */
-    return fd >= 0 || fd == -EMFILE || fd == -ENFILE || fd == -ENOMEM || fd == -ENOBUFS;
+    return rc >= 0 || rc == -EMFILE || rc == -ENFILE || rc == -ENOMEM || rc == -ENOBUFS;
 }
 
 /* Between udp_runs_begin() and udp_runs_flush(). */

@@ -190,6 +190,24 @@ START_TEST(test_name)
 }
 END_TEST
 
+/* Addresses without a route are passed over. */
+START_TEST(test_name_with_unroutable_addresses)
+{
+    const struct n1_host named = host_named("several.example", name.port);
+
+    fixture.config.egress.addresses.count = 0;
+    open_asking();
+    a.verdict.address_count = 3;
+    ck_assert_int_eq(ip_address_parse("192.0.2.1", &a.verdict.addresses[0]), 0);
+    ck_assert_int_eq(ip_address_parse("2001:db8:ffff::1", &a.verdict.addresses[1]), 0);
+    a.verdict.addresses[2] = name.address;
+    association_send(&a, &named, 2, 3);
+    association_asked(&a, 1);
+    association_answer(&a, 0, &a.verdict);
+    target_expect(&fixture, target, 2, 3, NULL);
+}
+END_TEST
+
 /* A name that leads nowhere: allowed, but without an address, or to what the floor forbids. */
 START_TEST(test_name_without_address)
 {
@@ -621,6 +639,7 @@ int main(void)
     tcase_add_loop_test(tests, test_cannot_ask, 0, 3);
     tcase_add_loop_test(tests, test_denied, 0, 2);
     tcase_add_test(tests, test_name);
+    tcase_add_test(tests, test_name_with_unroutable_addresses);
     tcase_add_loop_test(tests, test_name_without_address, 0, 2);
     tcase_add_test(tests, test_address_is_not_exchanged);
     tcase_add_test(tests, test_ttl);
