@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/ipv6_route.h>
 #include <sched.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -146,6 +147,44 @@ static void make_links(struct lab *lab)
     }
 }
 
+static size_t count(const char *text, const char *part)
+{
+    size_t found = 0;
+    for (const char *at = text; (at = strstr(at, part)) != NULL; at++) {
+        found++;
+    }
+    return found;
+}
+
+/* Addresses of the lab that the kernel delivers to, in that place. */
+static size_t deliverable_v6(const struct lab *lab, enum lab_place place)
+{
+    char line[512], destination[33];
+    unsigned length, flags;
+    size_t found = 0;
+    enter(lab->netns[place]);
+    FILE *routes = fopen("/proc/thread-self/net/ipv6_route", "re");
+    enter(lab->home);
+    ck_assert_msg(routes != NULL, "IPv6 routes: %s", strerror(errno));
+    while (fgets(line, sizeof(line), routes) != NULL) {
+        found +=
+            sscanf(line, "%32s %x %*s %*s %*s %*s %*s %*s %x", destination, &length, &flags) == 3 &&
+            strncmp(destination, "fd77", 4) == 0 && length == 128 && (flags & RTF_LOCAL) != 0;
+    }
+    fclose(routes);
+    return found;
+}
+
+/* The kernel takes IPv6 addresses into use from a work queue, some time after `ip` has returned. */
+static void wait_for_addresses(const struct lab *lab)
+{
+    for (int place = 0; place < LAB_PLACES; place++) {
+        const char *links = place == LAB_RELAY ? relay_links : edge_links[place];
+        const size_t wanted = count(links, "address add fd77:");
+        WAIT_UNTIL(deliverable_v6(lab, (enum lab_place)place) >= wanted, PATIENCE_MS);
+    }
+}
+
 struct lab *lab_new(void)
 {
     struct lab *lab = calloc(1, sizeof(*lab));
@@ -159,6 +198,7 @@ struct lab *lab_new(void)
     lab->home = open_own_netns();
     make_namespaces(lab);
     make_links(lab);
+    wait_for_addresses(lab);
     return lab;
 }
 

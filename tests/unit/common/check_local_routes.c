@@ -189,7 +189,9 @@ START_TEST(reads_what_is_there)
         "ip -6 route add local default dev lo table 78 && "
         "ip route add broadcast 203.0.113.255 dev d0 && "
         "ip -6 route add anycast 2001:db8:a::/64 dev d0 && "
-        "ip route add 203.0.113.0/24 dev d0");
+        "ip route add 203.0.113.0/24 dev d0 && "
+        /* from a work queue of the kernel */
+        "until ip -6 route show table local exact 2001:db8::1 | grep -q .; do sleep 0.01; done");
     watch_open(&watch);
     ck_assert(contains(&watch, "127.0.0.1"));
     ck_assert(contains(&watch, "127.9.9.9"));
