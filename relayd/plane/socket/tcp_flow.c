@@ -173,6 +173,13 @@ static void on_time_limit(struct tcp_flow *flow)
         tcp_flow_end(flow, N2_REASON_FIN_TIMEOUT);
 }
 
+/* What a slow peer has not read yet is with the kernel, megabytes of it: it would be lost with the
+ * connection. */
+static bool goes_on(struct tcp_flow *flow)
+{
+    return flow->state == TCP_ST_STREAMING && tcp_pump_still_delivers(&flow->pump);
+}
+
 static void on_timer(uv_timer_t *timer)
 {
     struct tcp_flow *flow = timer->data;
@@ -180,7 +187,7 @@ static void on_timer(uv_timer_t *timer)
     const uint64_t limit_ms = time_limit(flow, &since_ms);
 
     tcp_listener_resume(&flow->listener);
-    if (limit_ms != 0 && uv_now(flow->plane->loop) - since_ms >= limit_ms)
+    if (limit_ms != 0 && uv_now(flow->plane->loop) - since_ms >= limit_ms && !goes_on(flow))
         on_time_limit(flow);
     else
         arm_timer(flow);

@@ -100,6 +100,18 @@ bool tcp_pump_is_half_closed(const struct tcp_pump *pump)
     return pump->up.finished || pump->down.finished;
 }
 
+bool tcp_pump_still_delivers(struct tcp_pump *pump)
+{
+    const uint64_t acknowledged =
+        tcp_octets_acknowledged(pump->client.fd) + tcp_octets_acknowledged(pump->target.fd);
+    const bool delivers = acknowledged != 0 && acknowledged != pump->acknowledged;
+
+    pump->acknowledged = acknowledged;
+    if (delivers)
+        pump->last_ms = uv_now(pump->plane->loop);
+    return delivers;
+}
+
 /* Octets that the order's limit still lets in. */
 static uint64_t allowance(const struct tcp_pump *pump)
 {

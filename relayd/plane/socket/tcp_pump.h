@@ -31,6 +31,7 @@ struct tcp_pump {
     struct tcp_stream up, down;
     uint64_t last_ms;                  /* when something was moved last */
     uint64_t up_packets, down_packets; /* as of the last look */
+    uint64_t acknowledged;             /* by both, as of the last look */
     uint64_t client_before;            /* packets that the client's connection had before it came */
     bool started;
     bool client_hung_up, target_hung_up; /* no more to be watched for */
@@ -53,6 +54,9 @@ void tcp_pump_watch_target(struct tcp_pump *pump);
 void tcp_pump_start(struct tcp_pump *pump, const uint8_t *early, size_t length);
 
 bool tcp_pump_is_half_closed(const struct tcp_pump *pump);
+/* Nothing was moved for long: has a peer taken some of what the kernel still has for it since the
+ * last look? Then that was the last move. */
+bool tcp_pump_still_delivers(struct tcp_pump *pump);
 /* Looks at what the kernel has counted. */
 void tcp_pump_sample(struct tcp_pump *pump);
 /* As of the last look; drops are not the pump's. */

@@ -17,3 +17,14 @@ uint64_t tcp_data_segments_in(int fd, uint64_t otherwise)
         return otherwise;
     return info.tcpi_data_segs_in;
 }
+
+uint64_t tcp_octets_acknowledged(int fd)
+{
+    struct tcp_info info;
+    socklen_t length = sizeof(info);
+
+    if (fd < 0 || getsockopt(fd, IPPROTO_TCP, TCP_INFO, &info, &length) < 0 ||
+        length < offsetof(struct tcp_info, tcpi_notsent_bytes) + sizeof(info.tcpi_notsent_bytes))
+        return 0;
+    return info.tcpi_unacked != 0 || info.tcpi_notsent_bytes != 0 ? info.tcpi_bytes_acked : 0;
+}

@@ -487,6 +487,40 @@ START_TEST(idle_and_half_closed_for_too_long)
 }
 END_TEST
 
+/* All that the target had to say is with the kernel, and the client is slow to take it: longer than
+ * a half-closed connection may be silent. */
+START_TEST(a_slow_client_of_a_target_that_has_ended)
+{
+    const size_t size = 600 * 1000, step = 8 * 1024;
+    uint8_t *data = random_octets(size), *got = malloc(size);
+    struct classic_connection k;
+    size_t sent = 0, received = 0;
+
+    fixture.config.tcp.fin_timeout_ms = 1000;
+    classic_establish(&k, &fixture, kind_of(_i), NULL, 0);
+    while (sent < size) {
+        const ssize_t n = send(k.c.target, data + sent, size - sent, MSG_DONTWAIT);
+        sent += n > 0 ? (size_t)n : 0;
+        plane_fixture_turn(&fixture);
+    }
+    ck_assert_int_eq(shutdown(k.c.target, SHUT_WR), 0);
+    while (received < size) {
+        const size_t left = size - received;
+        const ssize_t n =
+            receive_wait(&fixture, k.c.client, got + received, left < step ? left : step);
+        ck_assert_msg(n > 0, "%zd after %zu octets", n, received);
+        received += (size_t)n;
+        turns_within(&fixture, 40);
+    }
+    ck_assert_mem_eq(got, data, size);
+    ck_assert_int_eq(receive_wait(&fixture, k.c.client, got, 1), 0);
+    classic_expect_end(&k, N2_REASON_FIN_TIMEOUT);
+    free(data);
+    free(got);
+    classic_dispose(&k);
+}
+END_TEST
+
 /* Early octets are under the limit of octets, too. */
 START_TEST(the_limit_of_octets)
 {
@@ -648,6 +682,7 @@ int main(void)
     tcase_add_loop_test(tests, the_target_resets_before_the_hand_over, 0, 2);
     tcase_add_loop_test(tests, resets, 0, 4);
     tcase_add_loop_test(tests, idle_and_half_closed_for_too_long, 0, 4);
+    tcase_add_loop_test(tests, a_slow_client_of_a_target_that_has_ended, 0, 2);
     tcase_add_loop_test(tests, the_limit_of_octets, 0, 2);
     tcase_add_loop_test(tests, closed_in_every_state, 0, 6);
     tcase_add_loop_test(tests, out_of_descriptors, 0, 2);
