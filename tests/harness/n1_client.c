@@ -187,3 +187,15 @@ void association_close(struct association *association)
     }
     association->data = association->control = -1;
 }
+
+void association_check_echo(const struct association *association)
+{
+    char text[4];
+    socket_send(association->data, "ping", 4);
+    if (association->ptcl == PTCL_TCP) {
+        socket_receive_all(association->data, text, 4, PATIENCE_MS);
+    } else {
+        ck_assert_int_eq(socket_receive(association->data, text, 4, PATIENCE_MS), 4);
+    }
+    ck_assert_mem_eq(text, "ping", 4);
+}

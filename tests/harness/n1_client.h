@@ -69,5 +69,7 @@ struct association association_udp(struct lab *lab, struct endpoint destination)
 void association_connect(struct association *association);
 /* Closes what is open. */
 void association_close(struct association *association);
+/* "ping" there and back, by way of an echo server. */
+void association_check_echo(const struct association *association);
 
 #endif

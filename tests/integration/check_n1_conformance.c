@@ -521,8 +521,7 @@ START_TEST(a_refused_client_that_stays_is_closed_after_two_seconds)
     ck_assert_int_eq(end, 0);
     WAIT_UNTIL(daemons_counter(&daemons, "socksd", "sessions_active") == 0, PATIENCE_MS);
     const int64_t took = now_ms() - start;
-    ck_assert_msg(took >= 1900 && (took < 2600 || built_with_sanitizer()), "after %d ms",
-                  (int)took);
+    ck_assert_msg(took >= 1900 && took < 5000, "after %d ms", (int)took);
     close(fd);
 }
 END_TEST
