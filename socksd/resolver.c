@@ -355,16 +355,18 @@ static int channel_init(struct resolver *resolver, const struct resolver_config 
      * timeout. */
     const uint64_t parts = (UINT64_C(1) << config->tries) - 1;
     const uint64_t first_ms = config->timeout_ms / parts;
+    static char dns_alone[] = "b"; /* /etc/hosts is read once for both families: is_known_here() */
     struct ares_options options = {
         .flags = ARES_FLAG_NOSEARCH | ARES_FLAG_NOALIASES,
         .timeout = (int)(first_ms > 0 ? first_ms : 1),
         .tries = (int)config->tries,
+        .lookups = dns_alone,
         .sock_state_cb = on_socket_state,
         .sock_state_cb_data = resolver,
     };
     int rc = ares_init_options(&resolver->channel, &options,
                                ARES_OPT_FLAGS | ARES_OPT_TIMEOUTMS | ARES_OPT_TRIES |
-                                   ARES_OPT_SOCK_STATE_CB);
+                                   ARES_OPT_LOOKUPS | ARES_OPT_SOCK_STATE_CB);
     if (rc != ARES_SUCCESS)
         return rc == ARES_ENOMEM ? -ENOMEM : -EIO;
     rc = set_servers(resolver, config);
