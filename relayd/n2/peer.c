@@ -82,7 +82,7 @@ static void handle_attach_client(struct n2_peer *peer, const struct n2_message *
     struct relay *relay = peer_relay(peer, attach->relay);
 
     if (relay == NULL) {
-        close(fd); /* as with CloseRelay */
+        relay_drop_client(fd); /* as with CloseRelay */
         relayd_metrics_add(peer->context->metrics, RELAYD_N2_UNKNOWN_RELAY, 1);
         return;
     }

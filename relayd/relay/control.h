@@ -56,6 +56,9 @@ void relay_order(struct relay_context *context, struct relay_peer *peer, uint64_
  * answers RelayFailed. Returns false when there is no such order (any more). */
 bool relay_cancel_order(struct relay_peer *peer, uint64_t transaction);
 
+/* Closes a client's connection whose relay has ended before it came. It is reset: success was
+ * answered, so an end in order would look like everything that the target had to say. */
+void relay_drop_client(int fd);
 /*
  * Hands a client's connection over to a CONNECT relay that is open, or to a BIND relay whose peer
  * has connected; once for a relay. `fd` is consumed, `early` borrowed. A relay that is on its way

@@ -3,6 +3,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/socket.h>
 #include <unistd.h>
 
 #include "common/log/log.h"
@@ -431,10 +432,18 @@ static bool relay_awaits_attach(const struct relay *relay)
     return relay->kind == N2_KIND_CONNECT || (relay->kind == N2_KIND_BIND && relay->peer_connected);
 }
 
+void relay_drop_client(int fd)
+{
+    /* Whatever it is that the peer has sent: no harm when it is no connection. */
+    (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1},
+                     sizeof(struct linger));
+    close(fd);
+}
+
 bool relay_attach(struct relay *relay, int fd, const uint8_t *early, size_t length)
 {
     if (relay->state == RELAY_ST_CLOSING && relay->was_opened) {
-        close(fd); /* crossed by the RelayClosed that is under way */
+        relay_drop_client(fd); /* crossed by the RelayClosed that is under way */
         relayd_metrics_add(relay->context->metrics, RELAYD_N2_UNKNOWN_RELAY, 1);
         return true;
     }

@@ -6,6 +6,7 @@
 #include <check.h>
 #include <dirent.h>
 #include <errno.h>
+#include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -549,6 +550,50 @@ END_TEST
 
 /* For a relay that never was, has ended, is about to, or is another's: dropped, counted, no more.
  */
+/* Of a TCP connection over loopback: one end for relayd, one that says what has become of it. */
+static void make_connection(int ends[2])
+{
+    struct sockaddr_in name = {.sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK)};
+    socklen_t length = sizeof(name);
+    const int listener = socket(AF_INET, SOCK_STREAM, 0);
+
+    ck_assert_int_eq(bind(listener, (struct sockaddr *)&name, sizeof(name)), 0);
+    ck_assert_int_eq(listen(listener, 1), 0);
+    ck_assert_int_eq(getsockname(listener, (struct sockaddr *)&name, &length), 0);
+    ends[0] = socket(AF_INET, SOCK_STREAM, 0);
+    ck_assert_int_eq(connect(ends[0], (struct sockaddr *)&name, sizeof(name)), 0);
+    ends[1] = accept(listener, NULL, NULL);
+    ck_assert_int_ge(ends[1], 0);
+    close(listener);
+}
+
+/* N2-ATTACH-010: what has ended meanwhile is not to look like an end in order. _i: has the relay's
+ * RelayClosed been sent? */
+START_TEST(a_client_that_comes_too_late_is_reset)
+{
+    struct client client;
+    struct n2_message message = {.type = N2_ATTACH_CLIENT, .fd_count = 1};
+    int ends[2];
+    char octet;
+
+    client_come_up(&client);
+    if (_i == 0) {
+        fake.plane.in_close = NULL;
+    }
+    struct relay *relay = open_kind(&client, 3, N2_KIND_CONNECT);
+    message.attach_client.relay = relay->id;
+    relay_close(relay, N2_REASON_TARGET_RESET);
+    make_connection(ends);
+    ck_assert_int_eq(n2_link_send(client.link, &message, ends[1]), 0);
+    client_settle(&client);
+    ck_assert_int_eq(recv(ends[0], &octet, 1, 0), -1);
+    ck_assert_int_eq(errno, ECONNRESET);
+    ck_assert_uint_eq(metric(RELAYD_N2_UNKNOWN_RELAY), 1);
+    close(ends[0]);
+    client_leave(&client);
+}
+END_TEST
+
 START_TEST(a_client_for_nobody_is_dropped)
 {
     struct client client, other;
@@ -726,6 +771,7 @@ static Suite *suite(void)
     tcase_add_loop_test(tcase, a_lost_peer_leaves_no_relay, 0, 2);
     tcase_add_loop_test(tcase, a_client_is_handed_over, 0, 2);
     tcase_add_test(tcase, a_client_for_nobody_is_dropped);
+    tcase_add_loop_test(tcase, a_client_that_comes_too_late_is_reset, 0, 2);
     tcase_add_loop_test(tcase, a_client_that_is_not_awaited_ends_the_connection, 0, NOT_COUNT);
     tcase_add_test(tcase, above_the_limit_orders_fail_until_there_is_room);
     tcase_add_test(tcase, drain_keeps_what_there_is);
