@@ -57,7 +57,8 @@ void relay_order(struct relay_context *context, struct relay_peer *peer, uint64_
 bool relay_cancel_order(struct relay_peer *peer, uint64_t transaction);
 
 /* Closes a client's connection whose relay has ended before it came. It is reset: success was
- * answered, so an end in order would look like everything that the target had to say. */
+ * answered, so an end in order would look like everything that the target had to say. A
+ * descriptor of something else is closed as well. */
 void relay_drop_client(int fd);
 /*
  * Hands a client's connection over to a CONNECT relay that is open, or to a BIND relay whose peer

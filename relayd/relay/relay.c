@@ -434,7 +434,6 @@ static bool relay_awaits_attach(const struct relay *relay)
 
 void relay_drop_client(int fd)
 {
-    /* Whatever it is that the peer has sent: no harm when it is no connection. */
     (void)setsockopt(fd, SOL_SOCKET, SO_LINGER, &(struct linger){.l_onoff = 1},
                      sizeof(struct linger));
     close(fd);
