@@ -112,7 +112,8 @@ static int look_up(struct session *session, const struct judged_host *host, uint
     made->session = session;
     made->transaction = transaction;
     made->port = host->port;
-    const int rc = resolver_lookup(set->resolver, made->name, on_resolved, made, &made->query);
+    const int rc = resolver_lookup(set->resolver, &session->peer.address, made->name, on_resolved,
+                                   made, &made->query);
     if (rc < 0) {
         free(made);
         return rc;

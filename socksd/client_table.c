@@ -12,7 +12,7 @@ struct client_key {
 
 struct client {
     struct client_key key;
-    uint64_t sessions;
+    uint64_t count;
     UT_hash_handle hh;
 };
 
@@ -44,17 +44,17 @@ struct client *client_enter(struct client_table *table, const struct ip_address 
             return NULL;
         }
     }
-    if (client->sessions >= table->limit) {
+    if (client->count >= table->limit) {
         *refused = true;
         return NULL;
     }
-    client->sessions++;
+    client->count++;
     return client;
 }
 
 void client_leave(struct client_table *table, struct client *client)
 {
-    if (!client || --client->sessions > 0)
+    if (!client || --client->count > 0)
         return;
     HASH_DEL(table->clients, client);
     free(client);

@@ -1,6 +1,7 @@
 /*
- * How many sessions each client address has: limits.sessions-per-address. An entry exists only
- * while it counts something, so the table is no larger than the number of sessions.
+ * How many of something each client address has: sessions (limits.sessions-per-address), look-ups
+ * (resolver.queries-per-address). An entry exists only while it counts something, so the table is
+ * no larger than the number of sessions or look-ups.
  */
 #ifndef SOCKST_SOCKSD_CLIENT_TABLE_H
 #define SOCKST_SOCKSD_CLIENT_TABLE_H
@@ -11,15 +12,15 @@ struct client;
 
 struct client_table {
     struct client *clients; /* hash by address */
-    uint64_t limit;         /* sessions per address */
+    uint64_t limit;         /* for one address */
 };
 
-/* Counts one more session for the address. NULL: the limit is reached (*refused true), or out of
+/* Counts one more for the address. NULL: the limit is reached (*refused true), or out of
  * memory. */
 struct client *client_enter(struct client_table *table, const struct ip_address *address,
                             bool *refused);
 
-/* Takes one session away; the entry goes with the last. NULL is allowed. */
+/* Takes one away; the entry goes with the last. NULL is allowed. */
 void client_leave(struct client_table *table, struct client *client);
 
 #endif

@@ -285,6 +285,14 @@ static const struct config_option resolver_section[] = {
      .max = 65536,
      .standard = "1024",
      .help = "Look-ups at a time; a request beyond them is answered with general failure."},
+    {.name = "queries-per-address",
+     .type = CONFIG_UINT,
+     .offset = offsetof(struct socksd_config, resolver.queries_per_address),
+     .min = 1,
+     .max = 65536,
+     .standard = "256",
+     .help = "Of those, for one client address; those of clients that have gone count until they "
+             "have ended."},
     {0},
 };
 

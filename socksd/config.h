@@ -59,7 +59,7 @@ struct socksd_config {
     } keepalive;
     struct {
         struct config_list servers; /* char * */
-        uint64_t timeout_ms, tries, queries;
+        uint64_t timeout_ms, tries, queries, queries_per_address;
     } resolver;
     struct {
         int level, format; /* enum log_level, enum log_format */

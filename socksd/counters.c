@@ -67,6 +67,9 @@ static const struct metric table[COUNTER_END] = {
     [COUNTER_RESOLVER_TIMEOUTS] = COUNTS("resolver_timeouts", "Look-ups that took too long."),
     [COUNTER_RESOLVER_REFUSED] =
         COUNTS("resolver_refused", "Look-ups refused because resolver.queries were under way."),
+    [COUNTER_RESOLVER_REFUSED_ADDRESS_LIMIT] =
+        COUNTS("resolver_refused_address_limit",
+               "Look-ups refused because resolver.queries-per-address were for that client."),
     [COUNTER_RELAYS_OPENED] = COUNTS("relays_opened", "Relays opened for sessions."),
     [COUNTER_RELAYS_OPEN] = GAUGE("relays_open", "Relays of sessions that exist now."),
     [COUNTER_RELAYS_LOST] = COUNTS("relays_lost", "Relays that ended with their N2 connection."),

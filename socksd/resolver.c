@@ -3,7 +3,7 @@
  * until it is answered, cancelled or late, or moves to `half` when one of its two families has
  * brought addresses; `answered` until the loop delivers it. c-ares cannot
  * cancel one look-up, so a query whose owner has gone stays allocated (and counted) until c-ares
- * calls back.
+ * calls back. Until then it is charged to its client's address.
  */
 #include "socksd/resolver.h"
 
@@ -17,12 +17,14 @@
 #include <utlist.h>
 
 #include "common/net/sockaddr.h"
+#include "socksd/client_table.h"
 
 #define SOCKETS_MAX 64 /* c-ares: one UDP and one TCP socket per server */
 
 struct resolver_query {
     struct resolver *resolver;
-    resolver_cb done; /* NULL: cancelled, or delivered late */
+    struct client *client; /* whom it is charged to */
+    resolver_cb done;      /* NULL: cancelled, or delivered late */
     void *user;
     uint8_t in_ares; /* how often c-ares has still to call back */
     bool in_waiting, in_half, in_answered;
@@ -52,6 +54,7 @@ struct resolver {
     uint64_t timeout_ms, limit, in_flight;
     struct resolver_socket *sockets;
     size_t socket_count;
+    struct client_table clients; /* look-ups of each address */
     struct resolver_query *waiting, *half, *answered;
     struct counters *counters;
 };
@@ -77,6 +80,7 @@ static void query_free_if_done(struct resolver_query *query)
 
     if (query->in_ares > 0 || query->in_waiting || query->in_half || query->in_answered)
         return;
+    client_leave(&resolver->clients, query->client);
     resolver->in_flight--;
     counter_set(resolver->counters, COUNTER_RESOLVER_IN_FLIGHT, resolver->in_flight);
     free(query);
@@ -384,6 +388,7 @@ int resolver_open(struct resolver **out, uv_loop_t *loop, const struct resolver_
     resolver->loop = loop;
     resolver->timeout_ms = config->timeout_ms;
     resolver->limit = config->queries;
+    resolver->clients.limit = config->queries_per_address;
     resolver->counters = counters;
     int rc = ares_library_init(ARES_LIB_INIT_ALL) == ARES_SUCCESS ? 0 : -ENOMEM;
     if (rc == 0) {
@@ -451,25 +456,47 @@ static void ask_servers(struct resolver_query *query, const char *name)
         ares_getaddrinfo(query->resolver->channel, name, NULL, &hints[i], on_ares_answer, query);
 }
 
-int resolver_lookup(struct resolver *resolver, const char *name, resolver_cb done, void *user,
-                    struct resolver_query **query)
+/* One more look-up under way, charged to `client`. Returns as resolver_lookup(). */
+static int query_new(struct resolver *resolver, const struct ip_address *client,
+                     struct resolver_query **out)
 {
+    bool refused = false;
+
     if (resolver->in_flight >= resolver->limit) {
         counter_add(resolver->counters, COUNTER_RESOLVER_REFUSED);
         return -EAGAIN;
     }
-    struct resolver_query *made = calloc(1, sizeof(*made));
-    if (!made)
+    struct resolver_query *query = calloc(1, sizeof(*query));
+    if (!query)
         return -ENOMEM;
-    made->resolver = resolver;
+    query->client = client_enter(&resolver->clients, client, &refused);
+    if (!query->client) {
+        free(query);
+        if (!refused)
+            return -ENOMEM;
+        counter_add(resolver->counters, COUNTER_RESOLVER_REFUSED_ADDRESS_LIMIT);
+        return -EDQUOT;
+    }
+    query->resolver = resolver;
+    resolver->in_flight++;
+    counter_add(resolver->counters, COUNTER_RESOLVER_QUERIES);
+    counter_set(resolver->counters, COUNTER_RESOLVER_IN_FLIGHT, resolver->in_flight);
+    *out = query;
+    return 0;
+}
+
+int resolver_lookup(struct resolver *resolver, const struct ip_address *client, const char *name,
+                    resolver_cb done, void *user, struct resolver_query **query)
+{
+    struct resolver_query *made = NULL;
+    const int rc = query_new(resolver, client, &made);
+    if (rc < 0)
+        return rc;
     made->done = done;
     made->user = user;
     made->deadline_ms = uv_now(resolver->loop) + resolver->timeout_ms;
     made->in_waiting = true;
     DL_APPEND2(resolver->waiting, made, waiting_prev, waiting_next);
-    resolver->in_flight++;
-    counter_add(resolver->counters, COUNTER_RESOLVER_QUERIES);
-    counter_set(resolver->counters, COUNTER_RESOLVER_IN_FLIGHT, resolver->in_flight);
     *query = made;
     if (is_known_here(made, name))
         answer(made, NULL);

@@ -28,7 +28,8 @@ struct resolver_config {
     size_t server_count; /* 0: those of /etc/resolv.conf */
     uint64_t timeout_ms; /* of one look-up, whole */
     uint64_t tries;
-    uint64_t queries; /* at a time */
+    uint64_t queries;             /* at a time */
+    uint64_t queries_per_address; /* of those, for one client address */
 };
 
 struct resolver_answer {
@@ -48,12 +49,14 @@ int resolver_open(struct resolver **out, uv_loop_t *loop, const struct resolver_
                   struct counters *counters);
 
 /*
- * `name` (n1_name_is_valid(), terminated) is copied. `done` is called later, never from here.
- * Returns 0, -EAGAIN when config.queries are under way (cancelled ones that c-ares still works on
- * count), or -ENOMEM.
+ * Looks up `name` (n1_name_is_valid(), terminated; copied) for the client at `client`. `done` is
+ * called later, never from here. Returns 0, -EAGAIN when config.queries are under way, -EDQUOT when
+ * config.queries_per_address are for this client, or -ENOMEM. Cancelled ones that c-ares still
+ * works on count in both, so that a client who comes, asks and goes takes nothing but its own
+ * share.
  */
-int resolver_lookup(struct resolver *resolver, const char *name, resolver_cb done, void *user,
-                    struct resolver_query **query);
+int resolver_lookup(struct resolver *resolver, const struct ip_address *client, const char *name,
+                    resolver_cb done, void *user, struct resolver_query **query);
 
 /* Half of config.queries are under way: what is not a request has to wait. */
 bool resolver_is_busy(const struct resolver *resolver);

@@ -177,6 +177,7 @@ static int setup_judgement(struct server *server)
         .timeout_ms = config->resolver.timeout_ms,
         .tries = config->resolver.tries,
         .queries = config->resolver.queries,
+        .queries_per_address = config->resolver.queries_per_address,
     };
 
     int rc = policy_new(&server->policy, &config->rules);

@@ -26,11 +26,14 @@ bool destination_is_well_formed(const struct session *session)
 
 void destination_look_up(struct session *session, const char *name, resolver_cb done)
 {
-    const int rc =
-        resolver_lookup(session->set->resolver, name, done, session, &session->handshake->query);
-    if (rc < 0)
-        session_refuse(session, N1_REP_GENERAL_FAILURE,
-                       rc == -EAGAIN ? "resolver.queries" : "out of memory");
+    const int rc = resolver_lookup(session->set->resolver, &session->peer.address, name, done,
+                                   session, &session->handshake->query);
+    if (rc == -EAGAIN)
+        session_refuse(session, N1_REP_GENERAL_FAILURE, "resolver.queries");
+    else if (rc == -EDQUOT)
+        session_refuse(session, N1_REP_GENERAL_FAILURE, "resolver.queries-per-address");
+    else if (rc < 0)
+        session_refuse(session, N1_REP_GENERAL_FAILURE, "out of memory");
 }
 
 static void deny(struct session *session, const struct judgement *judgement)

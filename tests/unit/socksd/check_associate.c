@@ -313,9 +313,28 @@ START_TEST(test_look_ups_leave_room_for_requests)
     WAIT_FOR(&f, relayd->verdicts == 4);
     ck_assert_uint_eq(relayd->last_verdict.ttl_ms, VERDICT_BUSY_MS);
     ck_assert_uint_eq(COUNT(&f, COUNTER_RESOLVER_IN_FLIGHT), 4);
+    const struct ip_address other = ip_address_v4((const uint8_t[]){192, 0, 2, 9});
     struct resolver_query *request;
-    ck_assert_int_eq(resolver_lookup(f.resolver, "www.example.org", on_nothing, NULL, &request), 0);
+    ck_assert_int_eq(
+        resolver_lookup(f.resolver, &other, "www.example.org", on_nothing, NULL, &request), 0);
     resolver_cancel(request);
+    close(fd);
+}
+END_TEST
+
+/* N1-NAME-040: Look-ups of associations are part of the client's share. */
+START_TEST(test_look_ups_of_an_address_are_bounded)
+{
+    f.config.resolver.queries_per_address = 2;
+    fixture_start(&f);
+    f.dns.silent = true;
+    int fd = associate(NO_HINT);
+    ask_for_names(3);
+    WAIT_FOR(&f, relayd->verdicts == 1);
+    ck_assert(!relayd->last_verdict.allowed);
+    ck_assert_uint_eq(relayd->last_verdict.ttl_ms, VERDICT_BUSY_MS);
+    ck_assert_uint_eq(COUNT(&f, COUNTER_RESOLVER_IN_FLIGHT), 2);
+    ck_assert_uint_eq(COUNT(&f, COUNTER_RESOLVER_REFUSED_ADDRESS_LIMIT), 1);
     close(fd);
 }
 END_TEST
@@ -398,6 +417,7 @@ static Suite *associate_suite(void)
     tcase_add_test(tests, test_look_ups_of_a_session_are_bounded);
     tcase_add_test(tests, test_look_ups_in_all_are_bounded);
     tcase_add_test(tests, test_look_ups_leave_room_for_requests);
+    tcase_add_test(tests, test_look_ups_of_an_address_are_bounded);
     tcase_add_test(tests, test_look_ups_end_with_the_association);
     tcase_add_test(tests, test_question_of_an_ending_association);
     tcase_add_test(tests, test_question_of_an_unknown_relay);

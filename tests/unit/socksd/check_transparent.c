@@ -341,6 +341,41 @@ START_TEST(test_look_up_of_a_dead_session)
 }
 END_TEST
 
+/* N1-NAME-040: Clients of one address that ask and leave do not use up the resolver for others. */
+START_TEST(test_abandoned_look_ups_have_their_share)
+{
+    uint8_t request[N1_REQUEST_MAX];
+    struct endpoint other;
+    ck_assert_int_eq(endpoint_parse("192.0.2.9:50000", &other), 0);
+    f.config.resolver.queries = 4;
+    f.config.resolver.queries_per_address = 3;
+    f.records = records;
+    fixture_start(&f);
+    f.dns.silent = true;
+    for (unsigned i = 1; i <= 3; i++) {
+        int fd = client_connect(&f);
+        client_greet(&f, fd);
+        client_send(
+            fd, request,
+            request_encode(request, sizeof(request), PTCL_TCP, "www.example.org:80", OWN_SOURCE));
+        WAIT_FOR(&f, COUNT(&f, COUNTER_RESOLVER_IN_FLIGHT) == i);
+        close(fd);
+    }
+    WAIT_FOR(&f, f.set.count == 0);
+    ck_assert_uint_eq(COUNT(&f, COUNTER_RESOLVER_IN_FLIGHT), 3);
+    ask(&f, PTCL_TCP, "six.example.org:80", OWN_SOURCE, N1_REP_GENERAL_FAILURE);
+    ck_assert_uint_eq(COUNT(&f, COUNTER_RESOLVER_REFUSED_ADDRESS_LIMIT), 2);
+    ck_assert_uint_eq(COUNT(&f, COUNTER_RESOLVER_REFUSED), 0);
+
+    f.dns.silent = false;
+    int fd = client_connect_as(&f, &other);
+    client_ask(&f, fd, PTCL_TCP, "www.example.org:80", OWN_SOURCE, N1_REP_SUCCEEDED);
+    close(fd);
+    WAIT_FOR(&f, COUNT(&f, COUNTER_RESOLVER_IN_FLIGHT) == 0);
+    ask(&f, PTCL_TCP, "www.example.org:80", OWN_SOURCE, N1_REP_SUCCEEDED);
+}
+END_TEST
+
 /* ---- IPv6 ------------------------------------------------------------------------------------ */
 
 START_TEST(test_client_over_ipv6)
@@ -440,6 +475,7 @@ static Suite *transparent_suite(void)
     tcase_add_test(tests, test_resolver_timeout);
     tcase_add_test(tests, test_resolver_is_bounded);
     tcase_add_test(tests, test_look_up_of_a_dead_session);
+    tcase_add_test(tests, test_abandoned_look_ups_have_their_share);
     tcase_add_test(tests, test_client_over_ipv6);
     tcase_add_test(tests, test_link_local_source);
     tcase_add_test(tests, test_name_that_is_an_address);

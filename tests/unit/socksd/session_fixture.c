@@ -85,6 +85,7 @@ void fixture_init(struct fixture *f)
     f->config.resolver.timeout_ms = 5000;
     f->config.resolver.tries = 2;
     f->config.resolver.queries = 16;
+    f->config.resolver.queries_per_address = 1000; /* no bound but queries, unless a test sets it */
     f->config.rules = (struct config_list){f->rules, 1};
     f->rules[0].action = RULE_ALLOW;
     n2_link_config_init(&f->link, N2_ROLE_SOCKSD);
@@ -125,7 +126,9 @@ void fixture_start(struct fixture *f)
                                              .server_count = 1,
                                              .timeout_ms = f->config.resolver.timeout_ms,
                                              .tries = f->config.resolver.tries,
-                                             .queries = f->config.resolver.queries};
+                                             .queries = f->config.resolver.queries,
+                                             .queries_per_address =
+                                                 f->config.resolver.queries_per_address};
     ck_assert_int_eq(resolver_open(&f->resolver, &f->loop, &resolver, &f->counters), 0);
     ck_assert_int_eq(policy_new(&f->policy, &f->config.rules), 0);
     start_pool(f);
