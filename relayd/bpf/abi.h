@@ -48,16 +48,14 @@ enum bpf_slot_state {
 };
 
 /* Flags of a direction, `seen`: set by the program (atomic OR), never cleared while OPEN. */
-#define BPF_SEEN_PACKET 0x01u    /* any packet was carried */
-#define BPF_SEEN_SYN 0x02u       /* TCP; from the target: SYN and ACK */
-#define BPF_SEEN_FIN 0x04u       /* TCP */
-#define BPF_SEEN_RST 0x08u       /* TCP, carried */
-#define BPF_SEEN_FIN_ACKED 0x10u /* TCP: this direction's FIN was followed by an ACK of the other  \
-                                  */
+#define BPF_SEEN_PACKET 0x01u      /* any packet was carried */
+#define BPF_SEEN_SYN 0x02u         /* TCP; from the target: SYN and ACK */
+#define BPF_SEEN_FIN 0x04u         /* TCP */
+#define BPF_SEEN_RST 0x08u         /* TCP, carried */
+#define BPF_SEEN_FIN_ACKED 0x10u   /* TCP: the other end's ACK came after this direction's FIN */
 #define BPF_SEEN_UNREACHABLE 0x20u /* an ICMP error about this direction's packets was carried */
 #define BPF_SEEN_LIMIT 0x40u       /* max_bytes is used up: packets are dropped */
-#define BPF_SEEN_ESTABLISHED 0x80u /* TCP: an ACK after the SYN; from the client, the third step   \
-                                    */
+#define BPF_SEEN_ESTABLISHED 0x80u /* TCP: an ACK after the SYN; of the client: the third step */
 
 /* One end of the relay: the peer (S or DST) and our endpoint towards it (BND or egress). */
 struct bpf_side {
@@ -181,6 +179,11 @@ struct bpf_answer {
 };
 #define BPF_ANSWERS_PER_SECOND 1000u
 
+/* Sizes of the rings, powers of two; a record takes 8 octets more than its struct. */
+#define BPF_EVENTS_OCTETS (1u << 20)
+#define BPF_STRANGERS_OCTETS (1u << 16)
+#define BPF_ANSWERS_OCTETS (1u << 18)
+
 /* ---- counters: per-CPU array of __u64, by enum bpf_count ------------------------------------- */
 
 enum bpf_count {
@@ -209,7 +212,15 @@ enum bpf_count {
     BPF_COUNT_END,
 };
 
-/* ---- the program's globals, struct in its .data, mapped -------------------------------------- */
+/* ---- progs: PROG_ARRAY of the stubs (clsact), filled by relayd ------------------------------- */
+
+enum bpf_entry {
+    BPF_ENTRY_LINK = 0, /* program `relay`, called by `stub`: with a link-layer header */
+    BPF_ENTRY_BARE = 1, /* `relay_bare`, `stub_bare`: without */
+    BPF_ENTRIES,
+};
+
+/* ---- the program's globals, `globals` in .data, mapped -------------------------------------- */
 
 struct bpf_globals {
     __u32 peers[BPF_PEERS_MAX]; /* epochs */
@@ -217,7 +228,7 @@ struct bpf_globals {
     __u64 answer_tokens_ns; /* the program's */
 };
 
-/* Constants of the loaded program (.rodata), set before it is loaded. */
+/* Constants of the loaded program, `settings` in .rodata, set before it is loaded. */
 struct bpf_settings {
     __u32 protocol; /* IPPROTO_TCP or IPPROTO_UDP */
     /* Packets that are left to relayd's sockets carry this mark; the sockets' filters take no
