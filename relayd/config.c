@@ -2,6 +2,7 @@
 
 #include <stddef.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "relayd/relay/table.h"
 
@@ -14,6 +15,7 @@
 const struct config_keyword relayd_plane_keywords[] = {
     {"auto", PLANE_AUTO},
     {"socket", PLANE_SOCKET},
+    {"bpf", PLANE_BPF},
     {NULL, 0},
 };
 
@@ -57,6 +59,19 @@ static bool check_not_empty(const char *text, char *why, size_t size)
         return false;
     }
     return true;
+}
+
+/* What the kernel takes as the name of an interface. */
+static bool check_interface(const char *text, char *why, size_t size)
+{
+    const size_t length = strlen(text);
+
+    if (length >= 1 && length <= INTERFACE_NAME_MAX && strpbrk(text, "/: \t\r\n\v\f") == NULL &&
+        strcmp(text, ".") != 0 && strcmp(text, "..") != 0) {
+        return true;
+    }
+    snprintf(why, size, "is no name of an interface");
+    return false;
 }
 
 static const struct config_option n2_options[] = {
@@ -291,7 +306,18 @@ const struct config_option relayd_schema[] = {
      .offset = AT(plane),
      .values = relayd_plane_keywords,
      .standard = "auto",
-     .help = "What carries the packets: auto takes the fastest that can carry the relay."},
+     .help = "What carries the packets: bpf is the kernel alone, socket is relayd; auto takes bpf "
+             "where it can be had and can carry the relay."},
+    {.name = "interfaces",
+     .type = CONFIG_LIST,
+     .element = CONFIG_STRING,
+     .offset = AT(interfaces),
+     .max = RELAYD_INTERFACES_MAX,
+     .standard = "auto",
+     .flags = CONFIG_AUTO,
+     .check = check_interface,
+     .help = "Interfaces between which the BPF plane carries packets, whether they are there yet "
+             "or not; auto: every one that it can be attached to."},
     {.name = "bind", .type = CONFIG_SECTION, .children = bind_options, .help = "Towards clients."},
     {.name = "egress",
      .type = CONFIG_SECTION,

@@ -8,8 +8,10 @@
 #include "common/log/log.h"
 
 #define RELAYD_ALLOW_USERS_MAX 64
+#define RELAYD_INTERFACES_MAX 256
+#define INTERFACE_NAME_MAX 15 /* IFNAMSIZ without its end */
 
-enum plane_choice { PLANE_AUTO, PLANE_SOCKET };
+enum plane_choice { PLANE_AUTO, PLANE_SOCKET, PLANE_BPF };
 enum fragments_choice { FRAGMENTS_REASSEMBLE, FRAGMENTS_DROP };
 enum guard_action { GUARD_EVENT, GUARD_CLOSE };
 
@@ -23,6 +25,8 @@ struct relayd_config {
         char *group; /* may ask besides root and our own uid; NULL: nobody */
     } admin;
     int plane; /* enum plane_choice */
+    struct config_list
+        interfaces; /* char *: where the BPF plane attaches; empty: wherever it can */
     struct {
         struct config_list addresses; /* struct ip_address; empty: the host's own */
         struct config_list advertise; /* struct config_address_pair: private: public */

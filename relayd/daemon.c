@@ -157,6 +157,9 @@ static int setup_planes(struct daemon *daemon)
     struct plane *plane;
 
     daemon->planes.configured = chosen_plane(daemon) != PLANE_AUTO;
+    if (chosen_plane(daemon) == PLANE_BPF) {
+        return setup_failed("BPF plane", -ENOSYS);
+    }
     int result = socket_plane_new(&plane, &daemon->loop, daemon->config, daemon->endpoints);
     if (result < 0) {
         return setup_failed("socket plane", result);

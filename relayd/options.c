@@ -8,15 +8,18 @@
 #include <string.h>
 
 #include "relayd/config.h"
+#include "relayd/plane/bpf/program.h"
 
-enum { OPT_PTCL = 256, OPT_INSTANCE, OPT_PLANE, OPT_READY_FD };
+enum { OPT_PTCL = 256, OPT_INSTANCE, OPT_PLANE, OPT_ATTACH, OPT_READY_FD };
 
 static const struct option long_options[] = {
     {"config", required_argument, NULL, 'c'},
     {"ptcl", required_argument, NULL, OPT_PTCL},
     {"instance", required_argument, NULL, OPT_INSTANCE},
     {"plane", required_argument, NULL, OPT_PLANE},
+    {"attach", required_argument, NULL, OPT_ATTACH},
     {"ready-fd", required_argument, NULL, OPT_READY_FD},
+    {"detach", no_argument, NULL, OPTIONS_DETACH},
     {"check", no_argument, NULL, OPTIONS_CHECK},
     {"print-config", no_argument, NULL, OPTIONS_PRINT_CONFIG},
     {"help-config", no_argument, NULL, OPTIONS_HELP_CONFIG},
@@ -42,6 +45,7 @@ void options_help(void)
 {
     puts(
         "usage: relayd [-c FILE] --ptcl NAME|NUMBER [--instance NAME] [--plane PLANE]\n"
+        "              [--attach MODE]\n"
         "\n"
         "Relays one transport protocol for socksd.\n"
         "\n"
@@ -49,8 +53,12 @@ void options_help(void)
         "  --ptcl PTCL         the protocol: tcp, udp, or its number\n"
         "  --instance NAME     this relayd's name, [a-z0-9-]; the protocol's name if not given.\n"
         "                      It may stand for --ptcl: tcp, or tcp-2\n"
-        "  --plane PLANE       instead of the configuration's `plane`: auto, socket\n"
+        "  --plane PLANE       instead of the configuration's `plane`: auto, socket, bpf\n"
+        "  --attach MODE       how the BPF plane is attached to interfaces: tcx, clsact; auto is "
+        "tcx\n"
+        "                      where the kernel has it\n"
         "  --ready-fd N        writes READY to descriptor N when relays can be ordered\n"
+        "  --detach            only removes what a killed relayd of this name left at interfaces\n"
         "  --check             only judges the configuration; exit status 0 or 1\n"
         "  --print-config      writes the configuration as it is understood\n"
         "  --help-config       explains every option of the configuration\n"
@@ -87,15 +95,32 @@ static int parse_instance(struct options *options, const char *text)
     return 0;
 }
 
-static int parse_plane(struct options *options, const char *text)
+static int parse_keyword(int *out, const struct config_keyword *words, const char *text)
 {
-    for (const struct config_keyword *word = relayd_plane_keywords; word->text != NULL; word++) {
+    for (const struct config_keyword *word = words; word->text != NULL; word++) {
         if (strcmp(word->text, text) == 0) {
-            options->plane = word->value;
+            *out = word->value;
             return 0;
         }
     }
-    return options_error("--plane %s: no such plane", text);
+    return -EINVAL;
+}
+
+static int parse_plane(struct options *options, const char *text)
+{
+    return parse_keyword(&options->plane, relayd_plane_keywords, text) == 0
+               ? 0
+               : options_error("--plane %s: no such plane", text);
+}
+
+static int parse_attach(struct options *options, const char *text)
+{
+    static const struct config_keyword modes[] = {
+        {"auto", ATTACH_AUTO}, {"tcx", ATTACH_TCX}, {"clsact", ATTACH_CLSACT}, {NULL, 0}};
+
+    return parse_keyword(&options->attach, modes, text) == 0
+               ? 0
+               : options_error("--attach %s: no such way to attach", text);
 }
 
 static int parse_ready_fd(struct options *options, const char *text)
@@ -122,8 +147,11 @@ static int parse_option(struct options *options, int option, const char *value)
         return parse_instance(options, value);
     case OPT_PLANE:
         return parse_plane(options, value);
+    case OPT_ATTACH:
+        return parse_attach(options, value);
     case OPT_READY_FD:
         return parse_ready_fd(options, value);
+    case OPTIONS_DETACH:
     case OPTIONS_CHECK:
     case OPTIONS_PRINT_CONFIG:
     case OPTIONS_HELP_CONFIG:
@@ -160,7 +188,9 @@ static int options_complete(struct options *options)
         return ptcl_from_instance(options);
     }
     if (options->transport == NULL) {
-        return options->action == OPTIONS_RUN ? options_error("--ptcl is missing (see --help)") : 0;
+        return options->action == OPTIONS_RUN || options->action == OPTIONS_DETACH
+                   ? options_error("--ptcl is missing (see --help)")
+                   : 0;
     }
     if (options->instance[0] == '\0') {
         snprintf(options->instance, sizeof(options->instance), "%s",
@@ -173,7 +203,8 @@ int options_parse(struct options *options, int argc, char **argv)
 {
     int option;
 
-    *options = (struct options){.action = OPTIONS_RUN, .plane = -1, .ready_fd = -1};
+    *options =
+        (struct options){.action = OPTIONS_RUN, .plane = -1, .attach = ATTACH_AUTO, .ready_fd = -1};
     optind = 0; /* a whole new scan, also a second time (glibc) */
     while ((option = getopt_long(argc, argv, "c:", long_options, NULL)) != -1) {
         int result = parse_option(options, option, optarg);

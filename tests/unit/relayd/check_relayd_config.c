@@ -10,6 +10,7 @@
 
 #include "relayd/config.h"
 #include "relayd/options.h"
+#include "relayd/plane/bpf/program.h"
 #include "relayd/plane/socket/flow.h"
 
 /* The rows of the transports name them; nothing is relayed here. */
@@ -49,6 +50,7 @@ START_TEST(defaults)
     ck_assert_str_eq(config.admin.directory, "/run/sockst/admin");
     ck_assert_ptr_null(config.admin.group);
     ck_assert_int_eq(config.plane, PLANE_AUTO);
+    ck_assert_uint_eq(config.interfaces.count, 0);
     ck_assert_uint_eq(config.bind.addresses.count, 0);
     ck_assert_uint_eq(config.bind.advertise.count, 0);
     ck_assert_uint_eq(config.bind.ports.count, 1);
@@ -77,7 +79,8 @@ END_TEST
 static const char everything[] =
     "n2: {directory: /n2, allow-users: [socksd, \"1000\"]}\n"
     "admin: {directory: /admin, group: operators}\n"
-    "plane: socket\n"
+    "plane: bpf\n"
+    "interfaces: [eth0, wwan0.5]\n"
     "bind:\n"
     "  addresses: [192.0.2.1, \"2001:db8::1\"]\n"
     "  advertise: {10.0.0.5: 203.0.113.9}\n"
@@ -103,7 +106,10 @@ static void check_everything(void)
     ck_assert_str_eq(((char **)config.n2.allow_users.items)[1], "1000");
     ck_assert_str_eq(config.admin.directory, "/admin");
     ck_assert_str_eq(config.admin.group, "operators");
-    ck_assert_int_eq(config.plane, PLANE_SOCKET);
+    ck_assert_int_eq(config.plane, PLANE_BPF);
+    ck_assert_uint_eq(config.interfaces.count, 2);
+    ck_assert_str_eq(((char **)config.interfaces.items)[0], "eth0");
+    ck_assert_str_eq(((char **)config.interfaces.items)[1], "wwan0.5");
     ck_assert_uint_eq(config.bind.addresses.count, 2);
     ck_assert_str_eq(
         ip_address_format((struct ip_address *)config.bind.addresses.items + 1, text, sizeof(text)),
@@ -173,8 +179,13 @@ START_TEST(errors_say_where_and_why)
     bad("n2: {directory: n2}", "absolute");
     bad("admin: {directory: \"\"}", "absolute");
     bad("n2: {allow-users: [\"\"]}", "allow-users");
-    bad("plane: bpf", "plane");
-    bad("interfaces: [eth0]", "interfaces");
+    bad("plane: xdp", "plane");
+    bad("interfaces: [\"\"]", "interfaces");
+    bad("interfaces: [eth/0]", "interfaces");
+    bad("interfaces: [\"eth 0\"]", "interfaces");
+    bad("interfaces: [\"eth0:1\"]", "interfaces");
+    bad("interfaces: [..]", "interfaces");
+    bad("interfaces: [an-interface-016]", "interfaces");
     bad("metrics: {port: 1}", "metrics");
     bad("bind: {ports: 0-5}", ".ports");
     bad("bind: {ports: []}", "bind.ports");
@@ -187,6 +198,23 @@ START_TEST(errors_say_where_and_why)
     bad("deny-floor: {open: [127.0.0.1/8]}", "deny-floor.open");
     bad("log: {level: loud}", "log.level");
     bad("log: {level: info}\nlog: {level: info}", "relayd.yaml:2:");
+}
+END_TEST
+
+START_TEST(interfaces_may_be_one_or_all)
+{
+    good("interfaces: eth0");
+    ck_assert_uint_eq(config.interfaces.count, 1);
+    config_free(relayd_schema, &config);
+    good("interfaces: auto");
+    ck_assert_uint_eq(config.interfaces.count, 0);
+    config_free(relayd_schema, &config);
+    good("interfaces: []");
+    ck_assert_uint_eq(config.interfaces.count, 0);
+    config_free(relayd_schema, &config);
+    good("interfaces: [interface-of-15]");
+    ck_assert_uint_eq(config.interfaces.count, 1);
+    config_free(relayd_schema, &config);
 }
 END_TEST
 
@@ -309,6 +337,7 @@ START_TEST(options_that_are_right)
     ck_assert_str_eq(options.instance, "tcp");
     ck_assert_ptr_null(options.config);
     ck_assert_int_eq(options.plane, -1);
+    ck_assert_int_eq(options.attach, ATTACH_AUTO);
     ck_assert_int_eq(options.ready_fd, -1);
 
     ck_assert_int_eq(parse(&options, "-c - --ptcl 17 --instance a-1 --plane socket --ready-fd 5"),
@@ -323,6 +352,22 @@ START_TEST(options_that_are_right)
     ck_assert_uint_eq(options.transport->ptcl, PTCL_UDP);
     ck_assert_int_eq(parse(&options, "--instance udp --ptcl tcp"), 0); /* --ptcl decides */
     ck_assert_uint_eq(options.transport->ptcl, PTCL_TCP);
+
+    ck_assert_int_eq(parse(&options, "--ptcl tcp --plane bpf --attach clsact"), 0);
+    ck_assert_int_eq(options.plane, PLANE_BPF);
+    ck_assert_int_eq(options.attach, ATTACH_CLSACT);
+    ck_assert_int_eq(parse(&options, "--ptcl tcp --plane auto --attach tcx"), 0);
+    ck_assert_int_eq(options.plane, PLANE_AUTO);
+    ck_assert_int_eq(options.attach, ATTACH_TCX);
+    ck_assert_int_eq(parse(&options, "--ptcl tcp --attach auto"), 0);
+    ck_assert_int_eq(options.attach, ATTACH_AUTO);
+
+    ck_assert_int_eq(parse(&options, "--detach --instance tcp-2"), 0); /* as the units do */
+    ck_assert_int_eq(options.action, OPTIONS_DETACH);
+    ck_assert_str_eq(options.instance, "tcp-2");
+    ck_assert_int_eq(parse(&options, "--detach --ptcl udp"), 0);
+    ck_assert_int_eq(options.action, OPTIONS_DETACH);
+    ck_assert_str_eq(options.instance, "udp");
 
     ck_assert_int_eq(parse(&options, "--config x.yaml --check"), 0);
     ck_assert_int_eq(options.action, OPTIONS_CHECK);
@@ -353,8 +398,11 @@ START_TEST(options_that_are_wrong)
         "--ptcl tcp --instance=",
         "--instance mine",
         "--ptcl 6 --instance 0123456789012345678901234567890123456789012345678901234567890123",
-        "--ptcl tcp --plane bpf",
+        "--ptcl tcp --plane xdp",
         "--ptcl tcp --plane",
+        "--ptcl tcp --attach xdp",
+        "--ptcl tcp --attach",
+        "--detach",
         "--ptcl tcp --ready-fd -1",
         "--ptcl tcp --ready-fd 3x",
         "--ptcl tcp --ready-fd 99999999999999999999",
@@ -380,6 +428,7 @@ static Suite *suite(void)
     tcase_add_test(tcase, every_key);
     tcase_add_loop_test(tcase, printed_and_loaded_again_it_is_the_same, 0, 2);
     tcase_add_test(tcase, errors_say_where_and_why);
+    tcase_add_test(tcase, interfaces_may_be_one_or_all);
     tcase_add_test(tcase, the_schema_is_sound);
     tcase_add_test(tcase, every_option_is_explained);
     tcase_add_test(tcase, the_manual_has_every_option);
