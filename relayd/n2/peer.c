@@ -10,7 +10,7 @@
 #define AUTHORIZE_DEADLINE_MS 10000
 
 struct n2_peer {
-    struct relay_peer relays; /* first: relay_peer's send() finds the peer by it */
+    struct relay_peer relays; /* first: relay_peer's calls find the peer by it */
     struct relay_context *context;
     struct n2_link *link;
     struct peer_credentials credentials;
@@ -146,9 +146,8 @@ static void peer_down(struct n2_link *link, const char *text, void *user)
     relayd_metrics_add(peer->context->metrics, RELAYD_N2_LOST, 1);
     relayd_metrics_add(peer->context->metrics, RELAYD_N2_BAD_MESSAGES,
                        n2_link_stats(link).bad_messages);
-    relay_peer_lost(&peer->relays);
     peer->gone(peer, peer->user);
-    free(peer);
+    relay_peer_lost(&peer->relays); /* may be its end */
 }
 
 static const struct n2_link_ops link_ops = {
@@ -156,6 +155,11 @@ static const struct n2_link_ops link_ops = {
     .message = peer_message,
     .down = peer_down,
 };
+
+static void peer_released(struct relay_peer *relays)
+{
+    free(relays); /* it is the first in struct n2_peer */
+}
 
 static void peer_send(struct relay_peer *relays, const struct n2_message *message)
 {
@@ -214,16 +218,22 @@ int n2_peer_open(struct n2_peer **out, struct relay_context *context, int fd,
         close(fd);
         return -ENOMEM;
     }
-    relay_peer_init(&peer->relays, peer_send);
+    int result = relay_peer_init(&peer->relays, context, peer_send);
+    if (result < 0) {
+        close(fd);
+        free(peer);
+        return result;
+    }
     peer->relays.ask = peer_ask;
     peer->relays.cancel = peer_cancel;
+    peer->relays.released = peer_released;
     peer->context = context;
     peer->credentials = config->credentials;
     peer->gone = config->gone;
     peer->user = config->user;
-    int result = n2_link_open(&peer->link, context->loop, fd, &config->link, &link_ops, peer);
+    result = n2_link_open(&peer->link, context->loop, fd, &config->link, &link_ops, peer);
     if (result < 0) {
-        free(peer);
+        relay_peer_lost(&peer->relays);
         return result;
     }
     *out = peer;
@@ -245,7 +255,6 @@ void n2_peer_close(struct n2_peer *peer)
     struct n2_link *link = peer->link;
 
     peer->link = NULL;
-    relay_peer_lost(&peer->relays);
     n2_link_close(link);
-    free(peer);
+    relay_peer_lost(&peer->relays); /* may be its end */
 }

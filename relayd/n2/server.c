@@ -85,7 +85,7 @@ static void server_take(struct n2_server *server, int fd)
     struct n2_peer *peer;
     result = n2_peer_open(&peer, server->context, fd, &config);
     if (result < 0) {
-        LOG(LOG_LEVEL_ERROR, "n2-accept", LOG_ERRNO(result));
+        LOG_LIMITED(&refusals, LOG_LEVEL_ERROR, "n2-accept", LOG_ERRNO(result));
         return;
     }
     server->peers[server->peer_count++] = peer;

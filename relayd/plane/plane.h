@@ -41,6 +41,9 @@ struct plane_ops {
     /* Packets of strangers so far; cheap enough to be asked for every relay each second. Asked
      * only of relays that are WAITING or ACTIVE. */
     uint64_t (*drops)(const struct plane *plane, const struct relay *relay);
+    /* An N2 peer is lost: no packet of its relays may pass when this returns. What is left of them
+     * is closed one by one afterwards, in slices, by `close`. NULL: `close` is soon enough. */
+    void (*peer_lost)(struct plane *plane, const struct relay_peer *peer);
     /* The plane's own figures for `relayctl status` (pipes open, pipes shrunk, ports free, …) and
      * warnings; appends to *out. */
     void (*status)(const struct plane *plane, struct admin_status *out);

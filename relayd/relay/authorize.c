@@ -17,7 +17,7 @@ int relay_authorize(struct relay_question *question, struct n2_authorize *what)
     if (what->address.family != IP_NONE && relay_forbids(relay, &what->address) != NULL) {
         return -EACCES;
     }
-    if (relay->peer == NULL || relay->peer->ask == NULL) {
+    if (relay->peer->lost || relay->peer->ask == NULL) {
         return -ENOTCONN;
     }
     what->relay = relay->id;
@@ -31,7 +31,7 @@ int relay_authorize(struct relay_question *question, struct n2_authorize *what)
 
 void relay_authorize_cancel(struct relay_question *question)
 {
-    if (question->transaction != 0 && question->relay->peer != NULL) {
+    if (question->transaction != 0 && !question->relay->peer->lost) {
         question->relay->peer->cancel(question->relay->peer, question->transaction);
     }
     question->transaction = 0;
@@ -73,7 +73,7 @@ void relay_answered(struct relay_question *question, const struct n2_authorized 
 
 bool relay_verdict_holds(const struct relay *relay, uint64_t generation)
 {
-    return relay->peer == NULL || generation >= relay->peer->policy_generation;
+    return relay->peer->lost || generation >= relay->peer->policy_generation;
 }
 
 void relay_policy_changed(struct relay_peer *peer, uint64_t generation)

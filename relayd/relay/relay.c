@@ -54,7 +54,7 @@ const char *relay_state_name(enum relay_state state)
 
 static void relay_send(struct relay *relay, const struct n2_message *message)
 {
-    if (relay->peer != NULL) {
+    if (!relay->peer->lost) {
         relay->peer->send(relay->peer, message);
     }
 }
@@ -121,7 +121,7 @@ static void order_remember(struct relay *relay)
 
 static void order_forget(struct relay *relay)
 {
-    if (relay->peer != NULL && relay->hh.tbl != NULL) {
+    if (relay->hh.tbl != NULL) {
         HASH_DELETE(hh, relay->peer->orders, relay);
         relay->hh.tbl = NULL;
     }
@@ -168,7 +168,7 @@ static void relay_fail(struct relay *relay, enum n2_error error, enum n2_reason 
                 LOG_S("text", text), LOG_E("source", &relay->source),
                 LOG_E("destination", &relay->destination), LOG_S("user", label_shown(relay->user)));
     relayd_metrics_failed(relay->context->metrics, error);
-    if (relay->peer != NULL) {
+    if (!relay->peer->lost) {
         send_failed(relay->peer, relay->transaction, &why);
     }
     relay_enter_closing(relay, reason);
@@ -227,9 +227,7 @@ static void relay_remove(struct relay *relay)
         relayd_metrics_plane(context->metrics, relay->plane->ops->id, -1);
     }
     order_forget(relay);
-    if (relay->peer != NULL) {
-        LIST_REMOVE(relay, of_peer);
-    }
+    relay_peer_leave(relay);
     relay_deadline_stop(relay->deadline);
     relay_forget_candidates(relay);
     label_put(&context->labels, relay->user);
@@ -472,24 +470,6 @@ bool relay_cancel_order(struct relay_peer *peer, uint64_t transaction)
     return true;
 }
 
-void relay_peer_init(struct relay_peer *peer,
-                     void (*send)(struct relay_peer *peer, const struct n2_message *message))
-{
-    *peer = (struct relay_peer){.send = send};
-    LIST_INIT(&peer->relays);
-}
-
-void relay_peer_lost(struct relay_peer *peer)
-{
-    struct relay *relay;
-    while ((relay = LIST_FIRST(&peer->relays)) != NULL) {
-        LIST_REMOVE(relay, of_peer);
-        order_forget(relay);
-        relay->peer = NULL;
-        relay_close(relay, N2_REASON_PEER_LOST);
-    }
-}
-
 static void relay_start(struct relay *relay)
 {
     relay->in_open = true;
@@ -538,8 +518,7 @@ static struct relay *relay_new(struct relay_context *context, struct relay_peer 
     relay->learn_source_port = order->learn_source_port;
     relay->limits = order->limits;
     relay->opened_at_ms = uv_now(context->loop);
-    relay->peer = peer;
-    LIST_INSERT_HEAD(&peer->relays, relay, of_peer);
+    relay_peer_adopt(peer, relay);
     order_remember(relay);
     relayd_metrics_add(context->metrics, RELAYD_RELAYS, 1);
     relayd_metrics_add(context->metrics, RELAYD_RELAYS_OPENING, 1);

@@ -44,7 +44,7 @@ struct relay {
     uint64_t association; /* socksd's */
     uint64_t transaction; /* of the OpenRelay, to answer it */
     struct relay_context *context;
-    struct relay_peer *peer; /* NULL once it is lost */
+    struct relay_peer *peer; /* as long as the relay lives, also when the peer is lost */
     LIST_ENTRY(relay) of_peer;
     UT_hash_handle hh; /* OPENING: in peer->orders, by transaction */
     const struct transport *transport;

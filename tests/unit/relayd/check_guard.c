@@ -15,7 +15,7 @@ static struct guard *guard;
 static void setup(void)
 {
     fake_setup(&fake, 5000);
-    fake_peer_init(&peer);
+    fake_peer_init(&fake, &peer);
     fake.plane.in_open = fake_opened;
     config = (struct relayd_config){0};
     config.guard.wrong_source_per_second = 100;

@@ -1,8 +1,9 @@
 /*
  * The state machine of a relay (relayd/relay/relay.h), and what N2 promises of it: N2-RELAY-010 to
- * -040, N2-TRANS-050, N2-EOF-010, N2-STATE-020.
+ * -040, N2-TRANS-050, N2-EOF-010, N2-EOF-040, N2-STATE-020.
  */
 #include <check.h>
+#include <errno.h>
 #include <stdlib.h>
 
 #include "common/log/log.h"
@@ -14,7 +15,7 @@ static struct fake_peer peer;
 static void setup(void)
 {
     fake_setup(&fake, 2000);
-    fake_peer_init(&peer);
+    fake_peer_init(&fake, &peer);
 }
 
 static void teardown(void)
@@ -431,10 +432,18 @@ static void open_thousand(void)
     }
 }
 
+/* Until every relay of lost peers has been closed. */
+static void reap(void)
+{
+    while (!LIST_EMPTY(&fake.context.peers.lost)) {
+        uv_run(&fake.loop, UV_RUN_ONCE);
+    }
+}
+
 START_TEST(a_lost_peer_takes_its_thousand_relays_along)
 {
     struct fake_peer other;
-    fake_peer_init(&other);
+    fake_peer_init(&fake, &other);
     struct n2_open_relay order = fake_order(1);
     struct relay *others = fake_open(&fake, &other, &order);
 
@@ -442,7 +451,9 @@ START_TEST(a_lost_peer_takes_its_thousand_relays_along)
     fake.plane.in_close = _i == 0 ? NULL : fake_plane_closed;
     peer.dead = true;
     relay_peer_lost(&peer.peer);
-    ck_assert(LIST_EMPTY(&peer.peer.relays));
+    ck_assert_uint_eq(fake.plane.peers_lost, 1);
+    ck_assert_uint_eq(fake.plane.lost_index, peer.peer.index);
+    reap();
     ck_assert_uint_eq(fake.plane.closes, 1000);
     ck_assert(fake.plane.last_abort);
     while (fake.plane.flows != NULL && fake.plane.flow_count > 1) {
@@ -454,6 +465,87 @@ START_TEST(a_lost_peer_takes_its_thousand_relays_along)
     ck_assert_int_eq(others->state, RELAY_ST_WAITING);
     ck_assert_uint_eq(other.message_count, 1);
     relay_peer_lost(&peer.peer); /* once more does no harm */
+    ck_assert_uint_eq(fake.plane.peers_lost, 1);
+}
+END_TEST
+
+static void close_slowly(struct relay *relay)
+{
+    uint64_t end = uv_hrtime() + 200000;
+    while (uv_hrtime() < end) {
+    }
+    fake_plane_closed(relay);
+}
+
+/* N2-EOF-040: 0.2 ms for each of 1000 relays, and nobody waits for them all. */
+START_TEST(orphans_are_closed_while_others_are_served)
+{
+    struct fake_peer other;
+    struct n2_open_relay order = fake_order(1);
+
+    fake.plane.in_open = fake_opened;
+    for (uint64_t i = 0; i < 1000; i++) {
+        ck_assert_ptr_nonnull(open_one(i));
+    }
+    fake.plane.in_close = close_slowly;
+    peer.dead = true;
+    relay_peer_lost(&peer.peer);
+    unsigned at_once = fake.plane.closes;
+    ck_assert_uint_gt(at_once, 0);
+    ck_assert_uint_lt(at_once, 200);
+    ck_assert_uint_eq(relayd_metrics_get(&fake.metrics, RELAYD_RELAYS_ORPHANED), 1000 - at_once);
+    fake_peer_init(&fake, &other);
+    struct relay *relay = fake_open(&fake, &other, &order);
+    ck_assert_uint_eq(other.opened[1], 1);
+    for (unsigned before = at_once; before < 1000; before = fake.plane.closes) {
+        uv_run(&fake.loop, UV_RUN_ONCE);
+        ck_assert_uint_gt(fake.plane.closes, before);
+        ck_assert_uint_lt(fake.plane.closes - before, 200);
+    }
+    ck_assert_uint_eq(relay_table_count(fake.context.table), 1);
+    ck_assert_int_eq(relay->state, RELAY_ST_WAITING);
+    reap();
+}
+END_TEST
+
+static unsigned released;
+
+static void count_released(struct relay_peer *lost)
+{
+    ck_assert(lost->lost);
+    released++;
+}
+
+START_TEST(an_index_is_free_when_the_last_relay_has_gone)
+{
+    struct fake_peer *peers = calloc(RELAY_PEERS_MAX, sizeof(*peers));
+    bool seen[RELAY_PEERS_MAX] = {false};
+    struct fake_peer last;
+
+    seen[peer.peer.index] = true;
+    for (size_t i = 1; i < RELAY_PEERS_MAX; i++) {
+        fake_peer_init(&fake, &peers[i]);
+        ck_assert_uint_lt(peers[i].peer.index, RELAY_PEERS_MAX);
+        ck_assert(!seen[peers[i].peer.index]);
+        seen[peers[i].peer.index] = true;
+    }
+    peer.peer.released = count_released;
+    released = 0;
+    struct relay *relay = relay_in(RELAY_ST_ACTIVE, 1);
+    peer.dead = true;
+    relay_peer_lost(&peer.peer);
+    reap();
+    ck_assert_int_eq(relay->state, RELAY_ST_CLOSING);
+    ck_assert_uint_eq(released, 0);
+    ck_assert_int_eq(relay_peer_init(&last.peer, &fake.context, peer.peer.send), -EAGAIN);
+    fake_plane_closed(relay);
+    ck_assert_uint_eq(released, 1);
+    fake_peer_init(&fake, &last);
+    ck_assert_uint_eq(last.peer.index, peer.peer.index);
+    peers[1].peer.released = count_released;
+    relay_peer_lost(&peers[1].peer); /* has no relay */
+    ck_assert_uint_eq(released, 2);
+    free(peers);
 }
 END_TEST
 
@@ -461,7 +553,7 @@ START_TEST(draining_takes_no_new_relay)
 {
     struct relay *old = relay_in(RELAY_ST_WAITING, 1);
     struct fake_peer other;
-    fake_peer_init(&other);
+    fake_peer_init(&fake, &other);
     struct n2_open_relay order = fake_order(2);
 
     if (_i == 0) {
@@ -778,6 +870,8 @@ static Suite *suite(void)
     tcase_add_test(tcase, an_order_is_answered_by_its_deadline);
     tcase_add_test(tcase, a_deadline_that_was_kept_is_forgotten);
     tcase_add_loop_test(tcase, a_lost_peer_takes_its_thousand_relays_along, 0, 2);
+    tcase_add_test(tcase, orphans_are_closed_while_others_are_served);
+    tcase_add_test(tcase, an_index_is_free_when_the_last_relay_has_gone);
     tcase_add_loop_test(tcase, draining_takes_no_new_relay, 0, 2);
     tcase_add_test(tcase, the_limit_refuses_and_recovers);
     tcase_add_test(tcase, orders_that_are_not_served);

@@ -17,7 +17,7 @@ static struct fake_peer peer;
 static void setup(void)
 {
     fake_setup(&fake, 2000);
-    fake_peer_init(&peer);
+    fake_peer_init(&fake, &peer);
 }
 
 static void teardown(void)

@@ -36,7 +36,7 @@ static void setup(void)
     struct relayd_admin_config config = {.context = &fake.context, .instance = "tcp-2"};
 
     fake_setup(&fake, 500);
-    fake_peer_init(&peer);
+    fake_peer_init(&fake, &peer);
     fake.plane.in_open = fake_opened;
     fake.plane.in_close = fake_plane_closed;
     fake.plane.ops.status = plane_status;

@@ -115,7 +115,7 @@ START_TEST(test_cannot_ask)
     if (_i == 0)
         a.ask_result = -EAGAIN;
     else if (_i == 1)
-        a.relay.relay.peer = NULL;
+        a.peer.lost = true;
     else
         a.relay.forbidden = name.address;
     association_send(&a, &to, 0, 10);
@@ -619,7 +619,7 @@ START_TEST(test_peer_lost)
     association_send(&a, &to, 0, 10);
     association_asked(&a, 1);
     association_answer(&a, 0, NULL);
-    a.relay.relay.peer = NULL;
+    a.peer.lost = true;
     fake_relay_close(&a.relay, true);
     expect_silence(&fixture, target);
     ck_assert_uint_eq(a.relay.closed, 1);

@@ -139,6 +139,16 @@ static void plane_attach(struct plane *plane, struct relay *relay, int fd, const
     }
 }
 
+/* Comes before the first of the peer's relays is closed. */
+static void plane_peer_lost(struct plane *plane, const struct relay_peer *peer)
+{
+    struct fake_plane *fake = (struct fake_plane *)plane;
+
+    ck_assert(!peer->lost);
+    fake->peers_lost++;
+    fake->lost_index = peer->index;
+}
+
 static uint64_t plane_drops(const struct plane *plane, const struct relay *relay)
 {
     (void)plane;
@@ -160,7 +170,8 @@ void fake_plane_init(struct fake_plane *plane)
                                          .close = plane_close,
                                          .counters = plane_counters,
                                          .attach = plane_attach,
-                                         .drops = plane_drops}};
+                                         .drops = plane_drops,
+                                         .peer_lost = plane_peer_lost}};
     plane->plane.ops = &plane->ops;
 }
 
@@ -237,10 +248,10 @@ static void peer_send(struct relay_peer *relays, const struct n2_message *messag
     }
 }
 
-void fake_peer_init(struct fake_peer *peer)
+void fake_peer_init(struct fake *fake, struct fake_peer *peer)
 {
     *peer = (struct fake_peer){0};
-    relay_peer_init(&peer->peer, peer_send);
+    ck_assert_int_eq(relay_peer_init(&peer->peer, &fake->context, peer_send), 0);
 }
 
 const struct n2_message *fake_peer_last(const struct fake_peer *peer)

@@ -29,7 +29,9 @@ struct fake_plane {
     const char *refusal;
     struct n2_counters counters; /* of every relay */
     unsigned opens, closes;
-    unsigned attaches; /* each descriptor is closed */
+    unsigned peers_lost; /* calls of peer_lost */
+    unsigned lost_index; /* of the last one */
+    unsigned attaches;   /* each descriptor is closed */
     uint8_t early[N2_EARLY_DATA_MAX];
     size_t early_length; /* of the last one */
     bool last_abort;
@@ -66,7 +68,7 @@ void fake_setup(struct fake *fake, uint32_t max);
 /* Closes what is left and judges that nothing is: relays, labels, handles, gauges. */
 void fake_teardown(struct fake *fake);
 
-void fake_peer_init(struct fake_peer *peer);
+void fake_peer_init(struct fake *fake, struct fake_peer *peer);
 const struct n2_message *fake_peer_last(const struct fake_peer *peer);
 
 /* A valid order: 198.51.100.7:4000 to 203.0.113.5:80 over TCP. */
