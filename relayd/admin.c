@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/admin/status.h"
 #include "common/log/log.h"
 
 struct relayd_admin {
@@ -19,15 +20,6 @@ struct relayd_admin {
 };
 
 /* ---- status --------------------------------------------------------------------------------- */
-
-static void add_counter(struct admin_status *out, const char *name, uint64_t value)
-{
-    if (out->counter_count < ADMIN_COUNTERS_MAX) {
-        struct admin_counter *counter = &out->counters[out->counter_count++];
-        snprintf(counter->name, sizeof(counter->name), "%s", name);
-        counter->value = value;
-    }
-}
 
 static void admin_status(void *user, struct admin_status *out)
 {
@@ -44,7 +36,7 @@ static void admin_status(void *user, struct admin_status *out)
     snprintf(out->version, sizeof(out->version), "%s", SOCKST_VERSION);
     snprintf(out->state, sizeof(out->state), "%s", context->draining ? "stopping" : "running");
     for (size_t i = 0; i < RELAYD_METRIC_COUNT; i++) {
-        add_counter(out, context->metrics->rows[i].name, context->metrics->rows[i].value);
+        admin_status_counter(out, context->metrics->rows[i].name, context->metrics->rows[i].value);
     }
     out->warning_count = (uint32_t)admin->warning_count;
     memcpy(out->warnings, admin->warnings, sizeof(out->warnings));

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "common/admin/status.h"
 #include "common/ipc/channel.h"
 #include "common/log/log.h"
 #include "proto/frame.h"
@@ -186,22 +187,13 @@ static void on_relieved(struct channel *channel, void *user)
 
 /* Each returns false when the connection has to end. */
 
-static void add_counter(struct admin_status *status, const char *name, uint64_t value)
-{
-    if (status->counter_count < ADMIN_COUNTERS_MAX) {
-        struct admin_counter *counter = &status->counters[status->counter_count++];
-        snprintf(counter->name, sizeof(counter->name), "%s", name);
-        counter->value = value;
-    }
-}
-
 /* What this socket itself has seen, after the daemon's own. */
 static void add_own_counters(struct admin_status *status, const struct admin_server_stats *stats)
 {
-    add_counter(status, "admin_connections", stats->connections);
-    add_counter(status, "admin_refused", stats->refused);
-    add_counter(status, "admin_requests", stats->requests);
-    add_counter(status, "admin_bad_requests", stats->bad_requests);
+    admin_status_counter(status, "admin_connections", stats->connections);
+    admin_status_counter(status, "admin_refused", stats->refused);
+    admin_status_counter(status, "admin_requests", stats->requests);
+    admin_status_counter(status, "admin_bad_requests", stats->bad_requests);
 }
 
 static bool answer_status(struct admin_connection *connection, const struct admin_request *request)

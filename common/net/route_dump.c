@@ -2,11 +2,12 @@
 
 #include <errno.h>
 #include <linux/if.h>
-#include <linux/rtnetlink.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
+
+#include "common/net/netlink.h"
 
 #define DUMP_ATTEMPTS 5
 #define DUMP_BUFFER_SIZE 65536
@@ -27,42 +28,12 @@ struct dump {
 
 typedef int message_handler(struct dump *dump, const struct nlmsghdr *message);
 
-static const struct rtattr *find_attribute(const struct nlmsghdr *message, size_t header,
-                                           unsigned short type, size_t minimum)
-{
-    const char *at = (const char *)message + NLMSG_SPACE(header);
-    const char *end = (const char *)message + message->nlmsg_len;
-
-    while (end - at >= (ptrdiff_t)sizeof(struct rtattr)) {
-        const struct rtattr *attribute = (const struct rtattr *)at;
-
-        if (attribute->rta_len < sizeof(*attribute) || attribute->rta_len > end - at)
-            return NULL;
-        if ((attribute->rta_type & NLA_TYPE_MASK) == type)
-            return RTA_PAYLOAD(attribute) >= minimum ? attribute : NULL;
-        at += RTA_ALIGN(attribute->rta_len);
-    }
-    return NULL;
-}
-
-static struct ip_address address_from(uint8_t family, const struct rtattr *attribute)
-{
-    struct ip_address address = {.family = family == AF_INET ? IP_V4 : IP_V6};
-
-    /* Not ip_address_v6(): a route of the kernel stands for itself, whatever its bits. */
-    memcpy(address.bytes, RTA_DATA(attribute), ip_address_size(&address));
-    return address;
-}
-
 static uint32_t route_table(const struct nlmsghdr *message, const struct rtmsg *route)
 {
-    const struct rtattr *table =
-        find_attribute(message, sizeof(*route), RTA_TABLE, sizeof(uint32_t));
-    uint32_t value = route->rtm_table;
+    uint32_t table = route->rtm_table;
 
-    if (table)
-        memcpy(&value, RTA_DATA(table), sizeof(value));
-    return value;
+    netlink_u32(message, sizeof(*route), RTA_TABLE, &table);
+    return table;
 }
 
 /*
@@ -97,9 +68,9 @@ bool route_message_prefix(const struct nlmsghdr *message, struct ip_prefix *out)
     if (is_interception(message, route))
         return false;
     prefix.address.family = route->rtm_family == AF_INET ? IP_V4 : IP_V6;
-    destination = find_attribute(message, sizeof(*route), RTA_DST, size);
+    destination = netlink_find(message, sizeof(*route), RTA_DST, size);
     if (destination)
-        prefix.address = address_from(route->rtm_family, destination);
+        prefix.address = netlink_address(route->rtm_family, destination);
     else if (route->rtm_dst_len != 0)
         return false;
     prefix.length = route->rtm_dst_len;
@@ -157,17 +128,6 @@ static int append_address(struct route_snapshot *snapshot, const struct host_add
     return 0;
 }
 
-static uint32_t address_flags(const struct nlmsghdr *message, const struct ifaddrmsg *header)
-{
-    const struct rtattr *flags =
-        find_attribute(message, sizeof(*header), IFA_FLAGS, sizeof(uint32_t));
-    uint32_t value = header->ifa_flags;
-
-    if (flags)
-        memcpy(&value, RTA_DATA(flags), sizeof(value));
-    return value;
-}
-
 static int on_address(struct dump *dump, const struct nlmsghdr *message)
 {
     const struct ifaddrmsg *header = NLMSG_DATA(message);
@@ -179,17 +139,18 @@ static int on_address(struct dump *dump, const struct nlmsghdr *message)
     if (message->nlmsg_type != RTM_NEWADDR || message->nlmsg_len < NLMSG_LENGTH(sizeof(*header)) ||
         (header->ifa_family != AF_INET && header->ifa_family != AF_INET6))
         return 0;
-    flags = address_flags(message, header);
+    flags = header->ifa_flags;
+    netlink_u32(message, sizeof(*header), IFA_FLAGS, &flags);
     if ((flags & IFA_F_DADFAILED) || ((flags & IFA_F_TENTATIVE) && !(flags & IFA_F_OPTIMISTIC)))
         return 0;
     size = header->ifa_family == AF_INET ? 4 : 16;
     /* With a peer, IFA_ADDRESS is the peer's and IFA_LOCAL ours; IPv6 without one has no LOCAL. */
-    attribute = find_attribute(message, sizeof(*header), IFA_LOCAL, size);
+    attribute = netlink_find(message, sizeof(*header), IFA_LOCAL, size);
     if (!attribute)
-        attribute = find_attribute(message, sizeof(*header), IFA_ADDRESS, size);
+        attribute = netlink_find(message, sizeof(*header), IFA_ADDRESS, size);
     if (!attribute)
         return 0;
-    host.address = address_from(header->ifa_family, attribute);
+    host.address = netlink_address(header->ifa_family, attribute);
     host.interface = header->ifa_index;
     if (ip_address_is_link_local_v6(&host.address))
         host.address.scope_id = header->ifa_index;

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/utsname.h>
 
+#include "common/admin/status.h"
 #include "common/log/log.h"
 #include "relayd/plane/socket/flow.h"
 
@@ -93,22 +94,6 @@ static uint64_t socket_plane_drops(const struct plane *plane, const struct relay
     return flow_of(relay)->drops(relay);
 }
 
-static void add_counter(struct admin_status *status, const char *name, uint64_t value)
-{
-    if (status->counter_count >= ADMIN_COUNTERS_MAX)
-        return;
-    struct admin_counter *counter = &status->counters[status->counter_count++];
-    snprintf(counter->name, sizeof(counter->name), "%s", name);
-    counter->value = value;
-}
-
-static void add_warning(struct admin_status *status, const char *text)
-{
-    if (status->warning_count < ADMIN_WARNINGS_MAX)
-        snprintf(status->warnings[status->warning_count++], sizeof(status->warnings[0]), "%s",
-                 text);
-}
-
 /* Addresses shown by themselves; the others are in the total alone. */
 #define POOLS_SHOWN_MAX 16
 
@@ -128,17 +113,17 @@ static void report_pool(const struct ip_address *address, uint32_t free_ports, v
         return;
     snprintf(name, sizeof(name), "ports_free_%.50s",
              ip_address_format(address, text, sizeof(text)));
-    add_counter(report->status, name, free_ports);
+    admin_status_counter(report->status, name, free_ports);
 }
 
 static void report_associate(const struct associate_figures *figures, struct admin_status *out)
 {
-    add_counter(out, "udp_malformed", figures->malformed);
-    add_counter(out, "udp_denied", figures->denied);
-    add_counter(out, "udp_unanswered", figures->unanswered);
-    add_counter(out, "udp_fragment_drops", figures->fragment_drops);
-    add_counter(out, "udp_unsolicited", figures->unsolicited);
-    add_counter(out, "udp_held_octets", figures->held_octets);
+    admin_status_counter(out, "udp_malformed", figures->malformed);
+    admin_status_counter(out, "udp_denied", figures->denied);
+    admin_status_counter(out, "udp_unanswered", figures->unanswered);
+    admin_status_counter(out, "udp_fragment_drops", figures->fragment_drops);
+    admin_status_counter(out, "udp_unsolicited", figures->unsolicited);
+    admin_status_counter(out, "udp_held_octets", figures->held_octets);
 }
 
 static void socket_plane_status(const struct plane *plane, struct admin_status *out)
@@ -148,24 +133,25 @@ static void socket_plane_status(const struct plane *plane, struct admin_status *
     struct pipe_pool_figures pipes;
 
     pipe_pool_figures(socket_plane->pipes, &pipes);
-    add_counter(out, "flows_open", socket_plane->flows);
-    add_counter(out, "pipes_open", pipes.open);
-    add_counter(out, "pipes_idle", pipes.idle);
-    add_counter(out, "pipes_shrunk", pipes.shrunk);
-    add_counter(out, "pipes_refused", pipes.refused);
-    add_counter(out, "tcp_copies", socket_plane->tcp_copies);
-    add_counter(out, "clients_refused", socket_plane->clients_refused);
-    add_counter(out, "udp_gso_disabled", socket_plane->gso_disabled);
-    add_counter(out, "udp_send_drops", socket_plane->udp_send_drops);
+    admin_status_counter(out, "flows_open", socket_plane->flows);
+    admin_status_counter(out, "pipes_open", pipes.open);
+    admin_status_counter(out, "pipes_idle", pipes.idle);
+    admin_status_counter(out, "pipes_shrunk", pipes.shrunk);
+    admin_status_counter(out, "pipes_refused", pipes.refused);
+    admin_status_counter(out, "tcp_copies", socket_plane->tcp_copies);
+    admin_status_counter(out, "clients_refused", socket_plane->clients_refused);
+    admin_status_counter(out, "udp_gso_disabled", socket_plane->gso_disabled);
+    admin_status_counter(out, "udp_send_drops", socket_plane->udp_send_drops);
     report_associate(&socket_plane->associate, out);
     endpoints_each_pool(socket_plane->endpoints, report_pool, &report);
-    add_counter(out, "ports_free", report.total);
+    admin_status_counter(out, "ports_free", report.total);
     if (pipes.shrunk != 0)
-        add_warning(out,
-                    "pipes are smaller than tcp.pipe-size: raise fs.pipe-user-pages-soft "
-                    "or fs.pipe-max-size");
+        admin_status_warning(out,
+                             "pipes are smaller than tcp.pipe-size: raise fs.pipe-user-pages-soft "
+                             "or fs.pipe-max-size");
     if (socket_plane->gso_disabled)
-        add_warning(out, "UDP segmentation offload is off: this kernel or device refuses it");
+        admin_status_warning(out,
+                             "UDP segmentation offload is off: this kernel or device refuses it");
 }
 
 static void socket_plane_free(struct plane *plane)
