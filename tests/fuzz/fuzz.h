@@ -1,6 +1,6 @@
 /*
  * What a fuzz harness is: one function that takes any bytes and comes back. It is linked with
- * libFuzzer (meson option fuzz=true, clang) or with fuzz_main.c, which replays a corpus in every
+ * libFuzzer (clang with AddressSanitizer) or with fuzz_main.c, which replays a corpus in every
  * test run.
  */
 #ifndef SOCKST_TESTS_FUZZ_H
