@@ -418,6 +418,38 @@ START_TEST(socksd_holds_no_data_socket)
 }
 END_TEST
 
+/* N1-HAND-010, N1-UDP-050: so it is with BIND once the peer has come; of a UDP association socksd
+ * has the control connection and nothing else. */
+START_TEST(socksd_holds_no_data_socket_of_the_others)
+{
+    const struct classic_spec bind = {.command = N1_CMD_BIND, .destination = at(LAB_TARGET_V4, 0)};
+    struct endpoint bound;
+    int client;
+    start(NULL);
+    const struct endpoint echo = server_endpoint(server_echo(lab, SOCK_DGRAM));
+    const pid_t socksd = process_pid(daemons.socksd);
+    /* Whatever is opened once is open. */
+    finish(classic_connect(lab, server_endpoint(server_at(SERVER_ECHO, LAB_TARGET_V4, 0))));
+    const unsigned before = proc_fd_count_at_rest(socksd);
+    ck_assert_int_eq(classic_try(lab, &bind, &client, &bound), N1_REP_SUCCEEDED);
+    const int peer = socket_bound(lab, LAB_TARGET, SOCK_STREAM, at(LAB_TARGET_V4, 0), NULL);
+    ck_assert_int_eq(socket_connect(peer, bound, PATIENCE_MS), 0);
+    ck_assert_int_eq(n1_read_reply(client, PATIENCE_MS, NULL), N1_REP_SUCCEEDED);
+    WAIT_UNTIL(proc_fd_count(socksd) == before, PATIENCE_MS);
+    ck_assert_uint_eq(proc_sockets_to(socksd, at(LAB_CLIENT_V4, 0)), 0);
+
+    struct classic_udp udp = classic_associate(lab, at("0.0.0.0", 0));
+    classic_check_echo(&udp, echo, "hello", 5);
+    ck_assert_uint_eq(proc_fd_count_at_rest(socksd), before + 1);
+    ck_assert_uint_eq(proc_sockets_to(socksd, socket_local(udp.control)), 1);
+    ck_assert_uint_eq(proc_sockets_to(socksd, at(LAB_TARGET_V4, 0)), 0);
+    ck_assert_uint_eq(proc_sockets_at(socksd, at(LAB_RELAY_V4, udp.bound.port)), 0);
+    classic_udp_close(&udp);
+    close(client);
+    close(peer);
+}
+END_TEST
+
 /* What operators see and can do. */
 START_TEST(relayctl_knows_the_kinds)
 {
@@ -496,6 +528,7 @@ int main(void)
     tcase_add_test(tcase, a_slow_target_loses_nothing);
     tcase_add_test(tcase, a_reset_is_passed_on);
     tcase_add_test(tcase, socksd_holds_no_data_socket);
+    tcase_add_test(tcase, socksd_holds_no_data_socket_of_the_others);
     tcase_add_test(tcase, relayctl_knows_the_kinds);
     tcase_add_test(tcase, the_daemons_end_is_the_connections_end);
     suite_add_tcase(suite, tcase);

@@ -187,7 +187,7 @@ static int send_foreign(const char *address, struct endpoint bound, struct endpo
     return fd;
 }
 
-/* Another address, and another port than the one that was learnt or hinted. */
+/* Another address, and another port than the one that was learnt or hinted: dropped and counted. */
 START_TEST(strangers_are_not_served)
 {
     start(NULL);
@@ -207,6 +207,7 @@ START_TEST(strangers_are_not_served)
         ck_assert_int_lt(socket_receive(neighbour, &octet, 1, SILENCE_MS), 0);
         ck_assert_int_lt(socket_receive(other, &octet, 1, SILENCE_MS), 0);
         ck_assert_uint_eq(server_seen(echo).messages, 1);
+        ck_assert_uint_eq(daemons_relay_number(&daemons, udp.bound, "drops"), 2);
         classic_check_echo(&udp, server_endpoint(echo), "mine", 4);
         close(neighbour);
         close(other);

@@ -90,6 +90,8 @@ static void check_same(const struct state *before)
         }
         const unsigned fds = proc_fd_count(pid_of(i));
         const uint64_t rss = proc_rss_kib(pid_of(i));
+        printf("%s: descriptors %u, then %u; KiB resident %u, then %u\n", names[i], before->fds[i],
+               fds, (unsigned)before->rss[i], (unsigned)rss);
         ck_assert_msg(fds <= before->fds[i], "%s: %u descriptors, before %u", names[i], fds,
                       before->fds[i]);
         ck_assert_msg(built_with_sanitizer() || rss * 100 <= before->rss[i] * 105,
