@@ -19,7 +19,7 @@ struct interfaces;
  * it may come).
  */
 int interfaces_open(struct interfaces **out, uv_loop_t *loop, const struct relayd_config *config,
-                    struct bpf_program *program, void (*changed)(void *user), void *user);
+                    struct program *program, void (*changed)(void *user), void *user);
 
 /* May packets be taken from it and sent out there? */
 bool interfaces_has(const struct interfaces *interfaces, uint32_t interface);

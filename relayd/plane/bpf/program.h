@@ -23,7 +23,7 @@
 
 enum attach_mode { ATTACH_AUTO, ATTACH_TCX, ATTACH_CLSACT };
 
-struct bpf_program_config {
+struct program_config {
     uint8_t protocol; /* IPPROTO_TCP, IPPROTO_UDP */
     enum attach_mode mode;
     uint32_t slots;       /* at least 2 */
@@ -42,31 +42,30 @@ struct bpf_tables {
     uint32_t mark;
 };
 
-struct bpf_program;
+struct program; /* not bpf_program: that is what libbpf calls its own */
 
 /*
  * Loads it. Returns 0; or -errno with *why (static text for `plane_reason` and the log: no
  * permission, a kernel that is too old, …). Memory for the tables is taken now and whole.
  */
-int bpf_program_load(struct bpf_program **out, const struct bpf_program_config *config,
-                     const char **why);
-const struct bpf_tables *bpf_program_tables(const struct bpf_program *program);
+int program_load(struct program **out, const struct program_config *config, const char **why);
+const struct bpf_tables *program_tables(const struct program *program);
 
 /* TCX or clsact: what is in use (ATTACH_AUTO before the first attachment). */
-enum attach_mode bpf_program_mode(const struct bpf_program *program);
+enum attach_mode program_mode(const struct program *program);
 
 /*
  * Attaches to the ingress of an interface; `bare`: it has no link-layer header (tun, wg, wwan).
  * Idempotent. Returns 0 or -errno (-EPERM: clsact, after the capabilities have gone).
  */
-int bpf_program_attach(struct bpf_program *program, uint32_t interface, bool bare);
+int program_attach(struct program *program, uint32_t interface, bool bare);
 /* Idempotent; also for an interface that has gone. */
-void bpf_program_detach(struct bpf_program *program, uint32_t interface);
-bool bpf_program_is_attached(const struct bpf_program *program, uint32_t interface);
+void program_detach(struct program *program, uint32_t interface);
+bool program_is_attached(const struct program *program, uint32_t interface);
 
 /* Hints, called from the loop. After `lost` every slot (or every row of strangers) has to be looked
  * at. The records are borrowed during the call. */
-struct bpf_program_ops {
+struct program_ops {
     void (*event)(void *user, const struct bpf_event *event);
     void (*events_lost)(void *user);
     void (*stranger)(void *user, const struct bpf_stranger_event *event);
@@ -74,17 +73,17 @@ struct bpf_program_ops {
     void (*answer)(void *user, const struct bpf_answer *answer);
 };
 /* Reads the rings from now on. Returns 0 or -errno. */
-int bpf_program_listen(struct bpf_program *program, uv_loop_t *loop,
-                       const struct bpf_program_ops *ops, void *user);
+int program_listen(struct program *program, uv_loop_t *loop, const struct program_ops *ops,
+                   void *user);
 
 /* Sums of all processors, by enum bpf_count. */
-void bpf_program_counters(const struct bpf_program *program, uint64_t out[BPF_COUNT_END]);
+void program_counters(const struct program *program, uint64_t out[BPF_COUNT_END]);
 
 /* Detaches everything; memory goes with the last close callback. NULL is allowed. */
-void bpf_program_free(struct bpf_program *program);
+void program_free(struct program *program);
 
 /* Removes what an instance left at interfaces (clsact) when it was killed. Returns the number of
  * stubs removed, or -errno. */
-int bpf_program_remove_stubs(const char *instance);
+int program_remove_stubs(const char *instance);
 
 #endif
