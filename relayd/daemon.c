@@ -20,10 +20,12 @@
 
 #define PATH_TEXT_MAX 4224 /* a configured directory (4096), an instance, ".sock" */
 
-/* While it stops: relays closed in one turn of the loop, the turns' distance, and how long peers
- * may take to read what they are owed. */
-#define STOP_SLICE 256
-#define STOP_INTERVAL_MS 2
+/* While it stops: for how long relays are closed in one turn of the loop (the clock is read once
+ * for each STOP_STRIDE), the turns' distance, and how long peers may take to read what they are
+ * owed. */
+#define STOP_SLICE_NS 2000000
+#define STOP_STRIDE 8
+#define STOP_INTERVAL_MS 1
 #define STOP_PATIENCE_MS 5000
 
 struct daemon {
@@ -80,19 +82,29 @@ static void daemon_close(struct daemon *daemon)
     daemon->handles_ready = false;
 }
 
-/* In slices, and only while the peers read: their queues are bounded, and each RelayClosed is
- * owed. */
+/* Closes up to STOP_STRIDE relays. False: there are no more, or the peers do not read; their queues
+ * are bounded, and each RelayClosed is owed. */
+static bool daemon_close_some(struct daemon *daemon, bool overdue)
+{
+    for (int i = 0; i < STOP_STRIDE; i++) {
+        struct relay *relay = overdue || n2_server_takes_more(daemon->n2)
+                                  ? relay_table_next(daemon->table, &daemon->stop_cursor)
+                                  : NULL;
+        if (relay == NULL) {
+            return false;
+        }
+        relay_close(relay, N2_REASON_SHUTDOWN);
+    }
+    return true;
+}
+
 static void daemon_stop_tick(uv_timer_t *timer)
 {
     struct daemon *daemon = timer->data;
     bool overdue = uv_now(&daemon->loop) >= daemon->stop_at_ms;
+    uint64_t slice_end = uv_hrtime() + STOP_SLICE_NS;
 
-    for (int i = 0; i < STOP_SLICE && (overdue || n2_server_takes_more(daemon->n2)); i++) {
-        struct relay *relay = relay_table_next(daemon->table, &daemon->stop_cursor);
-        if (relay == NULL) {
-            break;
-        }
-        relay_close(relay, N2_REASON_SHUTDOWN);
+    while (daemon_close_some(daemon, overdue) && uv_hrtime() < slice_end) {
     }
     if (relay_table_count(daemon->table) == 0 && (overdue || n2_server_is_flushed(daemon->n2))) {
         daemon_close(daemon);
