@@ -317,64 +317,78 @@ static struct ip_address address(const char *text)
     return out;
 }
 
+static bool parse_text(struct load *load, int option)
+{
+    switch (option) {
+    case 's':
+        load->socket = optarg;
+        return true;
+    case 'a':
+        load->admin = optarg;
+        return true;
+    case 'l':
+        load->list_path = optarg;
+        return true;
+    case 'S':
+        load->sources = address(optarg);
+        return true;
+    case 'T':
+        load->targets = address(optarg);
+        return true;
+    case 'h':
+        load->hold = true;
+        return true;
+    case 'e':
+        load->drop = strcmp(optarg, "drop") == 0;
+        return load->drop || strcmp(optarg, "close") == 0;
+    default:
+        return false;
+    }
+}
+
+static bool parse_number(struct load *load, int option)
+{
+    switch (option) {
+    case 'n':
+        load->relays = number(optarg, CHUNKS, 100000000);
+        return true;
+    case 'w':
+        load->window = number(optarg, 1, 1000000);
+        return true;
+    case 'p':
+        load->ports = number(optarg, 1, PORTS_MAX);
+        return true;
+    case 'd':
+        load->destinations = number(optarg, 1, 65536);
+        return true;
+    case 't':
+        load->target_port = number(optarg, 1, 65535);
+        return true;
+    default:
+        return false;
+    }
+}
+
 static void parse(struct load *load, int argc, char **argv)
 {
-    static const struct option options[] = {{"socket", required_argument, NULL, 's'},
-                                            {"admin", required_argument, NULL, 'a'},
-                                            {"relays", required_argument, NULL, 'n'},
-                                            {"window", required_argument, NULL, 'w'},
-                                            {"sources", required_argument, NULL, 'S'},
-                                            {"ports", required_argument, NULL, 'p'},
-                                            {"targets", required_argument, NULL, 'T'},
-                                            {"destinations", required_argument, NULL, 'd'},
-                                            {"target-port", required_argument, NULL, 't'},
-                                            {"list", required_argument, NULL, 'l'},
-                                            {"hold", no_argument, NULL, 'h'},
-                                            {"end", required_argument, NULL, 'e'},
-                                            {NULL, 0, NULL, 0}};
+    static const struct option options[] = {
+        {"socket", required_argument, NULL, 's'},
+        {"admin", required_argument, NULL, 'a'},
+        {"relays", required_argument, NULL, 'n'},
+        {"window", required_argument, NULL, 'w'},
+        {"sources", required_argument, NULL, 'S'},
+        {"ports", required_argument, NULL, 'p'},
+        {"targets", required_argument, NULL, 'T'},
+        {"destinations", required_argument, NULL, 'd'},
+        {"target-port", required_argument, NULL, 't'},
+        {"list", required_argument, NULL, 'l'},
+        {"hold", no_argument, NULL, 'h'},
+        {"end", required_argument, NULL, 'e'},
+        {NULL, 0, NULL, 0},
+    };
 
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) != -1;) {
-        switch (option) {
-        case 's':
-            load->socket = optarg;
-            break;
-        case 'a':
-            load->admin = optarg;
-            break;
-        case 'n':
-            load->relays = number(optarg, CHUNKS, 100000000);
-            break;
-        case 'w':
-            load->window = number(optarg, 1, 1000000);
-            break;
-        case 'S':
-            load->sources = address(optarg);
-            break;
-        case 'p':
-            load->ports = number(optarg, 1, PORTS_MAX);
-            break;
-        case 'T':
-            load->targets = address(optarg);
-            break;
-        case 'd':
-            load->destinations = number(optarg, 1, 65536);
-            break;
-        case 't':
-            load->target_port = number(optarg, 1, 65535);
-            break;
-        case 'l':
-            load->list_path = optarg;
-            break;
-        case 'h':
-            load->hold = true;
-            break;
-        case 'e':
-            load->drop = strcmp(optarg, "drop") == 0;
-            if (!load->drop && strcmp(optarg, "close") != 0) {
-                bench_fail("%s", usage_text);
-            }
-            break;
-        default:
+        if (!parse_number(load, option) && !parse_text(load, option)) {
             bench_fail("%s", usage_text);
         }
     }
