@@ -8,10 +8,9 @@
 #include <unistd.h>
 
 #include "common/net/netlink.h"
+#include "common/net/netlink_dump.h"
 
 #define DUMP_ATTEMPTS 5
-#define DUMP_BUFFER_SIZE 65536
-#define DUMP_TIMEOUT_S 2 /* the kernel answers at once; this only guards against surprises */
 
 /* The interfaces that are loopback ones: what addresses need to know of the links. */
 struct loopback_links {
@@ -21,12 +20,9 @@ struct loopback_links {
 
 struct dump {
     int fd;
-    uint32_t sequence;
     struct route_snapshot *snapshot;
     struct loopback_links loopbacks;
 };
-
-typedef int message_handler(struct dump *dump, const struct nlmsghdr *message);
 
 static uint32_t route_table(const struct nlmsghdr *message, const struct rtmsg *route)
 {
@@ -78,8 +74,9 @@ bool route_message_prefix(const struct nlmsghdr *message, struct ip_prefix *out)
     return true;
 }
 
-static int on_route(struct dump *dump, const struct nlmsghdr *message)
+static int on_route(void *user, const struct nlmsghdr *message)
 {
+    struct dump *dump = user;
     struct ip_prefix prefix;
 
     if (message->nlmsg_type != RTM_NEWROUTE || !route_message_prefix(message, &prefix))
@@ -87,8 +84,9 @@ static int on_route(struct dump *dump, const struct nlmsghdr *message)
     return route_set_add(&dump->snapshot->routes, &prefix);
 }
 
-static int on_link(struct dump *dump, const struct nlmsghdr *message)
+static int on_link(void *user, const struct nlmsghdr *message)
 {
+    struct dump *dump = user;
     const struct ifinfomsg *link = NLMSG_DATA(message);
     struct loopback_links *loopbacks = &dump->loopbacks;
 
@@ -128,8 +126,9 @@ static int append_address(struct route_snapshot *snapshot, const struct host_add
     return 0;
 }
 
-static int on_address(struct dump *dump, const struct nlmsghdr *message)
+static int on_address(void *user, const struct nlmsghdr *message)
 {
+    struct dump *dump = user;
     const struct ifaddrmsg *header = NLMSG_DATA(message);
     const struct rtattr *attribute;
     struct host_address host = {0};
@@ -158,90 +157,6 @@ static int on_address(struct dump *dump, const struct nlmsghdr *message)
     return append_address(dump->snapshot, &host);
 }
 
-static int open_socket(void)
-{
-    static const struct timeval timeout = {.tv_sec = DUMP_TIMEOUT_S};
-    struct sockaddr_nl kernel = {.nl_family = AF_NETLINK};
-    int on = 1, fd = socket(AF_NETLINK, SOCK_RAW | SOCK_CLOEXEC, NETLINK_ROUTE);
-
-    if (fd < 0)
-        return -errno;
-    /* With strict checking the kernel filters by type: a full Internet table stays in there. */
-    (void)setsockopt(fd, SOL_NETLINK, NETLINK_GET_STRICT_CHK, &on, sizeof(on));
-    if (setsockopt(fd, SOL_SOCKET, SO_RCVTIMEO, &timeout, sizeof(timeout)) < 0 ||
-        connect(fd, (struct sockaddr *)&kernel, sizeof(kernel)) < 0) {
-        int r = -errno;
-
-        close(fd);
-        return r;
-    }
-    return fd;
-}
-
-/* The end of a dump carries an error of its own. */
-static int done_code(const struct nlmsghdr *message)
-{
-    int code = 0;
-
-    if (message->nlmsg_len >= NLMSG_LENGTH(sizeof(code)))
-        memcpy(&code, NLMSG_DATA(message), sizeof(code));
-    return code < 0 ? code : 0;
-}
-
-/* One datagram of a dump. Returns 1 while more follows, 0 at its end, -EAGAIN when interrupted. */
-static int handle_datagram(struct dump *dump, const char *buffer, size_t length,
-                           message_handler *handler, bool *interrupted)
-{
-    const struct nlmsghdr *message = (const struct nlmsghdr *)buffer;
-    unsigned left = (unsigned)length;
-
-    for (; NLMSG_OK(message, left); message = NLMSG_NEXT(message, left)) {
-        int r;
-
-        if (message->nlmsg_seq != dump->sequence)
-            continue;
-        if (message->nlmsg_flags & NLM_F_DUMP_INTR)
-            *interrupted = true;
-        if (message->nlmsg_type == NLMSG_DONE)
-            return *interrupted ? -EAGAIN : done_code(message);
-        if (message->nlmsg_type == NLMSG_ERROR) {
-            const struct nlmsgerr *error = NLMSG_DATA(message);
-
-            return message->nlmsg_len >= NLMSG_LENGTH(sizeof(*error)) && error->error < 0
-                       ? error->error
-                       : -EPROTO;
-        }
-        r = handler(dump, message);
-        if (r < 0)
-            return r;
-    }
-    return 1;
-}
-
-static int dump_table(struct dump *dump, struct nlmsghdr *request, message_handler *handler)
-{
-    static _Alignas(struct nlmsghdr) char buffer[DUMP_BUFFER_SIZE];
-    bool interrupted = false;
-    int r = 1;
-
-    request->nlmsg_flags = NLM_F_REQUEST | NLM_F_DUMP;
-    request->nlmsg_seq = ++dump->sequence;
-    if (send(dump->fd, request, request->nlmsg_len, 0) < 0)
-        return -errno;
-    while (r == 1) {
-        ssize_t length = recv(dump->fd, buffer, sizeof(buffer), MSG_TRUNC);
-
-        if (length < 0 && errno == EINTR)
-            continue;
-        if (length < 0)
-            return errno == EAGAIN ? -ETIMEDOUT : -errno;
-        if ((size_t)length > sizeof(buffer))
-            return -EMSGSIZE;
-        r = handle_datagram(dump, buffer, (size_t)length, handler, &interrupted);
-    }
-    return r;
-}
-
 static int dump_routes(struct dump *dump, uint8_t family)
 {
     static const uint8_t types[] = {RTN_LOCAL, RTN_BROADCAST, RTN_ANYCAST, RTN_MULTICAST};
@@ -256,7 +171,7 @@ static int dump_routes(struct dump *dump, uint8_t family)
             .route = {.rtm_family = family, .rtm_type = types[i]},
         };
 
-        r = dump_table(dump, &request.header, on_route);
+        r = netlink_dump(dump->fd, &request.header, on_route, dump);
     }
     /* A kernel without IPv6 says so; it then has no IPv6 route either. */
     return r == -EAFNOSUPPORT || r == -EOPNOTSUPP ? 0 : r;
@@ -272,7 +187,7 @@ static int dump_links(struct dump *dump)
         .link = {.ifi_family = AF_UNSPEC},
     };
 
-    return dump_table(dump, &request.header, on_link);
+    return netlink_dump(dump->fd, &request.header, on_link, dump);
 }
 
 static int dump_addresses(struct dump *dump)
@@ -285,7 +200,7 @@ static int dump_addresses(struct dump *dump)
         .address = {.ifa_family = AF_UNSPEC},
     };
 
-    return dump_table(dump, &request.header, on_address);
+    return netlink_dump(dump->fd, &request.header, on_address, dump);
 }
 
 static int compare_addresses(const void *left, const void *right)
@@ -297,9 +212,9 @@ static int compare_addresses(const void *left, const void *right)
     return a->order < b->order ? -1 : a->order > b->order;
 }
 
-static int read_once(int fd, uint32_t *sequence, struct route_snapshot *out)
+static int read_once(int fd, struct route_snapshot *out)
 {
-    struct dump dump = {.fd = fd, .sequence = *sequence, .snapshot = out};
+    struct dump dump = {.fd = fd, .snapshot = out};
     int r = dump_links(&dump);
 
     if (r == 0)
@@ -308,7 +223,6 @@ static int read_once(int fd, uint32_t *sequence, struct route_snapshot *out)
         r = dump_routes(&dump, AF_INET);
     if (r == 0)
         r = dump_routes(&dump, AF_INET6);
-    *sequence = dump.sequence;
     if (r < 0)
         return r;
     route_set_seal(&out->routes);
@@ -319,15 +233,14 @@ static int read_once(int fd, uint32_t *sequence, struct route_snapshot *out)
 
 int route_snapshot_read(struct route_snapshot *out)
 {
-    uint32_t sequence = 0;
-    int r = -EAGAIN, fd = open_socket();
+    int r = -EAGAIN, fd = netlink_dump_open();
 
     memset(out, 0, sizeof(*out));
     if (fd < 0)
         return fd;
     for (int attempt = 0; attempt < DUMP_ATTEMPTS && r == -EAGAIN; attempt++) {
         route_snapshot_clear(out);
-        r = read_once(fd, &sequence, out);
+        r = read_once(fd, out);
     }
     if (r < 0)
         route_snapshot_clear(out);
