@@ -75,9 +75,10 @@ static const char *find_ways(struct bpf_plane *plane, const struct relay *relay)
     const struct ip_address *source = &relay->source.address;
     const struct ip_address *destination = &relay->destination.address;
 
-    if (endpoints_choose_bound(plane->endpoints, source, &relay->bound_hint, &prospect->bound) < 0)
+    if (endpoints_choose_bound(plane->endpoints, source, &relay->order->bound_hint,
+                               &prospect->bound) < 0)
         return "no address here that S can reach";
-    if (endpoints_choose_egress(plane->endpoints, destination, &relay->egress_hint,
+    if (endpoints_choose_egress(plane->endpoints, destination, &relay->order->egress_hint,
                                 &prospect->egress) < 0)
         return "no egress address for DST";
     const char *problem = find_way(plane, BPF_CLIENT, source, &prospect->bound);
