@@ -230,7 +230,9 @@ static void drop_all(struct load *load)
     if (result < 0) {
         bench_fail("%s: %s", load->admin, strerror(-result));
     }
+    printf("dropped_at_ns %llu\n", (unsigned long long)uv_hrtime());
     order_stream_close(load->stream);
+    fflush(stdout);
     if (load->admin == NULL) {
         return;
     }
