@@ -65,13 +65,13 @@ void relayd_admin_describe(const struct relay *relay, const char *instance, stru
     *out = (struct admin_relay){
         .relay = relay->id,
         .kind = relay->kind,
-        .ptcl = relay->transport->ptcl,
+        .ptcl = relay->peer->context->transport->ptcl,
         .plane = relay->plane->ops->id,
         .source = relay->source,
         .bound = relay->bound,
         .egress = relay->egress,
         .destination = relay->destination,
-        .age_ms = uv_now(relay->context->loop) - relay->opened_at_ms,
+        .age_ms = uv_now(relay->peer->context->loop) - relay->opened_at_ms,
     };
     snprintf(out->instance, sizeof(out->instance), "%s", instance);
     snprintf(out->state, sizeof(out->state), "%s", relay_state_name(relay->state));

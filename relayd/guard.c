@@ -38,19 +38,19 @@ static void guard_look(const struct guard *guard, struct relay *relay)
         return;
     }
     uint64_t now = uv_now(guard->context->loop);
-    uint64_t since = relay->guard.at_ms == 0 ? relay->opened_at_ms : relay->guard.at_ms;
     uint64_t drops = relay->plane->ops->drops(relay->plane, relay);
     /* Less than a whole second counts as one: a handful of packets right after the start is no
      * flood. */
-    uint64_t elapsed = now - since < GUARD_INTERVAL_MS ? GUARD_INTERVAL_MS : now - since;
-    uint64_t difference = drops > relay->guard.drops ? drops - relay->guard.drops : 0;
+    uint32_t since = (uint32_t)now - relay->guard_at_ms;
+    uint64_t elapsed = since < GUARD_INTERVAL_MS ? GUARD_INTERVAL_MS : since;
+    uint64_t difference = drops > relay->guard_drops ? drops - relay->guard_drops : 0;
     uint64_t rate = difference / elapsed * 1000 + difference % elapsed * 1000 / elapsed;
-    bool was_flooding = relay->guard.flooding;
+    bool was_flooding = relay->flooding;
 
-    relay->guard.drops = drops;
-    relay->guard.at_ms = now;
-    relay->guard.flooding = rate > guard->limit;
-    if (relay->guard.flooding && !was_flooding) {
+    relay->guard_drops = drops;
+    relay->guard_at_ms = (uint32_t)now;
+    relay->flooding = rate > guard->limit;
+    if (relay->flooding && !was_flooding) {
         guard_flood(guard, relay, rate);
     }
 }

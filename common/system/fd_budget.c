@@ -35,14 +35,14 @@ uint64_t fd_budget_setup(void)
     return budget;
 }
 
-static uint64_t beside_reserve(void)
+uint64_t fd_budget_total(void)
 {
     return total() > FD_RESERVE ? total() - FD_RESERVE : 0;
 }
 
 uint64_t fd_budget_clamp(const char *option, uint64_t wanted, uint64_t fds_each)
 {
-    uint64_t fits = beside_reserve() / (fds_each > 0 ? fds_each : 1);
+    uint64_t fits = fd_budget_total() / (fds_each > 0 ? fds_each : 1);
 
     if (wanted <= fits)
         return wanted;
@@ -53,5 +53,5 @@ uint64_t fd_budget_clamp(const char *option, uint64_t wanted, uint64_t fds_each)
 
 bool fd_budget_allows(int newest_fd)
 {
-    return newest_fd >= 0 && (uint64_t)newest_fd < beside_reserve();
+    return newest_fd >= 0 && (uint64_t)newest_fd < fd_budget_total();
 }

@@ -17,6 +17,9 @@
  */
 uint64_t fd_budget_setup(void);
 
+/* Descriptors that the process may have open beside the reserve. */
+uint64_t fd_budget_total(void);
+
 /*
  * How many users of `fds_each` descriptors fit beside the reserve; at most `wanted`. Warns (log
  * event "limit-clamped", fields option, wanted, granted) when it is less.

@@ -18,7 +18,7 @@ struct plane_ops {
      * plane_reason of the plane that does). */
     const char *(*refuses)(const struct plane *plane, const struct relay *relay);
     /* Opens BND and the way to DST; answers with relay_opened() or relay_open_failed(), sooner or
-     * later. */
+     * later. At once is cheapest: relay->order may move when this returns. */
     void (*open)(struct plane *plane, struct relay *relay);
     /*
      * Ends the flow; `abort`: both ends are to see it at once (RST). Called once for each open,

@@ -24,7 +24,7 @@ int relay_authorize(struct relay_question *question, struct n2_authorize *what)
     struct n2_message message = {.type = N2_AUTHORIZE, .authorize = *what};
     int result = relay->peer->ask(relay->peer, &message, question);
     if (result == 0) {
-        relayd_metrics_add(relay->context->metrics, RELAYD_QUESTIONS, 1);
+        relayd_metrics_add(relay->peer->context->metrics, RELAYD_QUESTIONS, 1);
     }
     return result;
 }
@@ -62,7 +62,7 @@ void relay_answered(struct relay_question *question, const struct n2_authorized 
     question->transaction = 0;
     /* An answer about another relay is none. */
     if (answer == NULL || answer->relay != relay->id) {
-        relayd_metrics_add(relay->context->metrics, RELAYD_QUESTIONS_UNANSWERED, 1);
+        relayd_metrics_add(relay->peer->context->metrics, RELAYD_QUESTIONS_UNANSWERED, 1);
         question->answered(question, NULL);
         return;
     }

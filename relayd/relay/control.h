@@ -64,7 +64,7 @@ struct relay_peer {
     LIST_ENTRY(relay_peer) of_lost;
     LIST_HEAD(relay_list, relay) relays;
     struct relay_list closing;  /* once it is lost: those that were closed for that */
-    struct relay *orders;       /* those in OPENING, by transaction */
+    struct relay_order *orders; /* those not answered yet, by transaction */
     bool draining;              /* no new relay for this peer */
     uint64_t policy_generation; /* verdicts of older ones are void */
 };

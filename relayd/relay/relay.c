@@ -8,8 +8,8 @@
 
 #include "common/log/log.h"
 #include "relayd/relay/control.h"
-#include "relayd/relay/deadline.h"
 #include "relayd/relay/order.h"
+#include "relayd/relay/pending_order.h"
 
 enum relay_input_type {
     EV_OPENED,
@@ -67,14 +67,14 @@ static void send_failed(struct relay_peer *peer, uint64_t transaction,
     peer->send(peer, &message);
 }
 
-static void send_opened(struct relay *relay)
+static void send_opened(struct relay *relay, uint64_t transaction)
 {
-    struct n2_message message = {.transaction = relay->transaction, .type = N2_RELAY_OPENED};
+    struct n2_message message = {.transaction = transaction, .type = N2_RELAY_OPENED};
     struct n2_relay_opened *opened = &message.relay_opened;
 
     opened->association = relay->association;
     opened->relay = relay->id;
-    opened->bound = endpoints_advertised(relay->context->endpoints, &relay->bound);
+    opened->bound = endpoints_advertised(relay->peer->context->endpoints, &relay->bound);
     opened->egress = relay->egress;
     opened->plane = relay->plane->ops->id;
     snprintf(opened->plane_reason, sizeof(opened->plane_reason), "%s", relay->plane_reason);
@@ -113,20 +113,6 @@ static const char *label_shown(const struct label *label)
     return text[0] != '\0' ? text : NULL;
 }
 
-/* So that it can be cancelled; without memory for that it lives until it is answered. */
-static void order_remember(struct relay *relay)
-{
-    HASH_ADD(hh, relay->peer->orders, transaction, sizeof(relay->transaction), relay);
-}
-
-static void order_forget(struct relay *relay)
-{
-    if (relay->hh.tbl != NULL) {
-        HASH_DELETE(hh, relay->peer->orders, relay);
-        relay->hh.tbl = NULL;
-    }
-}
-
 static enum relayd_metric state_metric(enum relay_state state)
 {
     return RELAYD_RELAYS_OPENING + (unsigned)state;
@@ -134,16 +120,14 @@ static enum relayd_metric state_metric(enum relay_state state)
 
 static void relay_set_state(struct relay *relay, enum relay_state state)
 {
-    struct relayd_metrics *metrics = relay->context->metrics;
+    struct relayd_metrics *metrics = relay->peer->context->metrics;
 
     LOG(LOG_LEVEL_DEBUG, "relay-state", LOG_U("relay", relay->id),
         LOG_S("from", relay_state_name(relay->state)), LOG_S("to", relay_state_name(state)));
     relayd_metrics_subtract(metrics, state_metric(relay->state), 1);
     relayd_metrics_add(metrics, state_metric(state), 1);
     relay->state = state;
-    order_forget(relay);
-    relay_deadline_stop(relay->deadline); /* only OPENING has one */
-    relay->deadline = NULL;
+    pending_order_end(relay); /* only OPENING has one */
 }
 
 /* Enters CLOSING. The relay may be gone when this returns. */
@@ -167,9 +151,9 @@ static void relay_fail(struct relay *relay, enum n2_error error, enum n2_reason 
                 LOG_U("association", relay->association), LOG_S("cause", n2_error_name(error)),
                 LOG_S("text", text), LOG_E("source", &relay->source),
                 LOG_E("destination", &relay->destination), LOG_S("user", label_shown(relay->user)));
-    relayd_metrics_failed(relay->context->metrics, error);
+    relayd_metrics_failed(relay->peer->context->metrics, error);
     if (!relay->peer->lost) {
-        send_failed(relay->peer, relay->transaction, &why);
+        send_failed(relay->peer, relay->order->transaction, &why);
     }
     relay_enter_closing(relay, reason);
 }
@@ -185,19 +169,13 @@ static void relay_fail_closed(struct relay *relay, enum n2_reason reason)
     relay_fail(relay, error, reason, text);
 }
 
-static void relay_forget_candidates(struct relay *relay)
-{
-    free(relay->candidates);
-    relay->candidates = NULL;
-    relay->candidate_count = 0;
-}
-
 static void relay_become_open(struct relay *relay)
 {
+    uint64_t transaction = relay->order->transaction;
+
     relay->was_opened = true;
-    relay_forget_candidates(relay);
     relay_set_state(relay, RELAY_ST_WAITING);
-    relayd_metrics_add(relay->context->metrics, RELAYD_OPENED, 1);
+    relayd_metrics_add(relay->peer->context->metrics, RELAYD_OPENED, 1);
     LOG(LOG_LEVEL_INFO, "relay-opened", LOG_U("relay", relay->id),
         LOG_U("association", relay->association), LOG_S("kind", n2_kind_name(relay->kind)),
         LOG_E("source", &relay->source), LOG_E("bound", &relay->bound),
@@ -205,7 +183,7 @@ static void relay_become_open(struct relay *relay)
         LOG_S("plane", n2_plane_name(relay->plane->ops->id)),
         LOG_S("plane_reason", relay->plane_reason), LOG_S("user", label_shown(relay->user)),
         LOG_S("rule", label_shown(relay->rule)));
-    send_opened(relay);
+    send_opened(relay, transaction);
 }
 
 static void relay_connect_peer(struct relay *relay)
@@ -219,17 +197,15 @@ static void relay_connect_peer(struct relay *relay)
 
 static void relay_remove(struct relay *relay)
 {
-    struct relay_context *context = relay->context;
+    struct relay_context *context = relay->peer->context;
 
     relayd_metrics_subtract(context->metrics, RELAYD_RELAYS, 1);
     relayd_metrics_subtract(context->metrics, state_metric(relay->state), 1);
     if (relay->plane != NULL) {
         relayd_metrics_plane(context->metrics, relay->plane->ops->id, -1);
     }
-    order_forget(relay);
+    pending_order_end(relay);
     relay_peer_leave(relay);
-    relay_deadline_stop(relay->deadline);
-    relay_forget_candidates(relay);
     label_put(&context->labels, relay->user);
     label_put(&context->labels, relay->rule);
     relay_table_remove(context->table, relay);
@@ -238,10 +214,10 @@ static void relay_remove(struct relay *relay)
 /* The plane has let go. */
 static void relay_finish(struct relay *relay, const struct n2_counters *counters)
 {
-    uint64_t duration_ms = uv_now(relay->context->loop) - relay->opened_at_ms;
+    uint64_t duration_ms = uv_now(relay->peer->context->loop) - relay->opened_at_ms;
 
     if (relay->was_opened) {
-        relayd_metrics_closed(relay->context->metrics, relay->reason, counters);
+        relayd_metrics_closed(relay->peer->context->metrics, relay->reason, counters);
         LOG(LOG_LEVEL_INFO, "relay-closed", LOG_U("relay", relay->id),
             LOG_U("association", relay->association),
             LOG_S("reason", n2_reason_name(relay->reason)), LOG_E("source", &relay->source),
@@ -386,9 +362,14 @@ void relay_peer_connected(struct relay *relay)
     relay_event(relay, &(struct relay_input){.type = EV_PEER_CONNECTED});
 }
 
+const struct transport *relay_transport(const struct relay *relay)
+{
+    return relay->peer->context->transport;
+}
+
 const char *relay_forbids(const struct relay *relay, const struct ip_address *address)
 {
-    return order_destination_problem(relay->context, address);
+    return order_destination_problem(relay->peer->context, address);
 }
 
 void relay_ended(struct relay *relay, enum n2_reason reason)
@@ -416,6 +397,17 @@ void relay_notify(struct relay *relay, enum n2_event event, uint64_t value)
 
 /* ---- control -------------------------------------------------------------------------------- */
 
+bool relay_cancel_order(struct relay_peer *peer, uint64_t transaction)
+{
+    struct relay *relay = pending_order_find(peer, transaction);
+
+    if (relay == NULL) {
+        return false;
+    }
+    relay_close(relay, N2_REASON_CONTROL_CLOSED);
+    return true;
+}
+
 static void deadline_passed(struct relay *relay)
 {
     relay_event(relay, &(struct relay_input){.type = EV_DEADLINE});
@@ -441,7 +433,7 @@ bool relay_attach(struct relay *relay, int fd, const uint8_t *early, size_t leng
 {
     if (relay->state == RELAY_ST_CLOSING && relay->was_opened) {
         relay_drop_client(fd); /* crossed by the RelayClosed that is under way */
-        relayd_metrics_add(relay->context->metrics, RELAYD_N2_UNKNOWN_RELAY, 1);
+        relayd_metrics_add(relay->peer->context->metrics, RELAYD_N2_UNKNOWN_RELAY, 1);
         return true;
     }
     if (!relay_awaits_attach(relay)) {
@@ -458,18 +450,7 @@ void relay_close(struct relay *relay, enum n2_reason reason)
     relay_event(relay, &(struct relay_input){.type = EV_CLOSE, .reason = reason});
 }
 
-bool relay_cancel_order(struct relay_peer *peer, uint64_t transaction)
-{
-    struct relay *relay;
-
-    HASH_FIND(hh, peer->orders, &transaction, sizeof(transaction), relay);
-    if (relay == NULL) {
-        return false;
-    }
-    relay_close(relay, N2_REASON_CONTROL_CLOSED);
-    return true;
-}
-
+/* Lets the plane open it. The relay may be gone when this returns. */
 static void relay_start(struct relay *relay)
 {
     relay->in_open = true;
@@ -477,60 +458,36 @@ static void relay_start(struct relay *relay)
     relay->in_open = false;
     if (relay->state == RELAY_ST_CLOSING) {
         relay->plane->ops->close(relay->plane, relay, relay->reason != N2_REASON_FINISHED);
+    } else if (relay->state == RELAY_ST_OPENING && pending_order_keep(relay, deadline_passed) < 0) {
+        relay_fail(relay, N2_ERROR_GENERAL, N2_REASON_ERROR, "out of memory");
     }
-}
-
-/* Those that the floor lets through, in order. False when out of memory. */
-static bool relay_keep_candidates(struct relay *relay, const struct n2_open_relay *order)
-{
-    relay->candidates = calloc(order->destination_count, sizeof(relay->candidates[0]));
-    if (relay->candidates == NULL) {
-        return false;
-    }
-    for (size_t i = 0; i < order->destination_count; i++) {
-        const struct endpoint *destination = &order->destinations[i];
-        if (order_destination_problem(relay->context, &destination->address) == NULL) {
-            relay->candidates[relay->candidate_count++] = *destination;
-        }
-    }
-    relay->destination = relay->candidates[0]; /* there is one: the order was judged */
-    return true;
 }
 
 /* A relay in the table and with its peer, not started. NULL when out of memory. */
 static struct relay *relay_new(struct relay_context *context, struct relay_peer *peer,
-                               uint64_t transaction, const struct n2_open_relay *order)
+                               struct relay_order *order, uint64_t transaction,
+                               const struct n2_open_relay *wanted)
 {
     struct relay *relay = relay_table_add(context->table);
     if (relay == NULL) {
         return NULL;
     }
-    relay->context = context;
-    relay->association = order->association;
-    relay->transaction = transaction;
-    relay->transport = context->transport;
-    relay->kind = order->kind;
+    relay->association = wanted->association;
+    relay->kind = wanted->kind;
     relay->state = RELAY_ST_OPENING;
-    relay->source = order->source;
-    relay->destination = order->destinations[0];
-    relay->bound_hint = order->bound_hint;
-    relay->egress_hint = order->egress_hint;
-    relay->learn_source_port = order->learn_source_port;
-    relay->limits = order->limits;
+    relay->source = wanted->source;
+    relay->destination = wanted->destinations[0];
+    relay->learn_source_port = wanted->learn_source_port;
+    relay->limits = wanted->limits;
     relay->opened_at_ms = uv_now(context->loop);
+    relay->guard_at_ms = (uint32_t)relay->opened_at_ms;
     relay_peer_adopt(peer, relay);
-    order_remember(relay);
     relayd_metrics_add(context->metrics, RELAYD_RELAYS, 1);
     relayd_metrics_add(context->metrics, RELAYD_RELAYS_OPENING, 1);
-    relay->user = label_get(&context->labels, order->user);
-    relay->rule = label_get(&context->labels, order->rule);
-    if (order->deadline_ms != 0) {
-        relay->deadline =
-            relay_deadline_start(context->loop, relay, order->deadline_ms, deadline_passed);
-    }
+    relay->user = label_get(&context->labels, wanted->user);
+    relay->rule = label_get(&context->labels, wanted->rule);
     if (relay->user == NULL || relay->rule == NULL ||
-        (order->deadline_ms != 0 && relay->deadline == NULL) ||
-        (order->kind == N2_KIND_CONNECT && !relay_keep_candidates(relay, order))) {
+        pending_order_begin(order, relay, transaction, wanted) < 0) {
         relay_remove(relay);
         return NULL;
     }
@@ -538,31 +495,33 @@ static struct relay *relay_new(struct relay_context *context, struct relay_peer 
 }
 
 static void order_failed(struct relay_context *context, struct relay_peer *peer,
-                         uint64_t transaction, const struct n2_open_relay *order,
+                         uint64_t transaction, const struct n2_open_relay *wanted,
                          const struct n2_relay_failed *why)
 {
     LOG_LIMITED(&failures, LOG_LEVEL_INFO, "order-refused",
-                LOG_U("association", order->association), LOG_S("cause", n2_error_name(why->error)),
-                LOG_S("text", why->text), LOG_E("source", &order->source),
-                LOG_S("user", order->user[0] != '\0' ? order->user : NULL));
+                LOG_U("association", wanted->association),
+                LOG_S("cause", n2_error_name(why->error)), LOG_S("text", why->text),
+                LOG_E("source", &wanted->source),
+                LOG_S("user", wanted->user[0] != '\0' ? wanted->user : NULL));
     relayd_metrics_failed(context->metrics, why->error);
     send_failed(peer, transaction, why);
 }
 
 void relay_order(struct relay_context *context, struct relay_peer *peer, uint64_t transaction,
-                 const struct n2_open_relay *order)
+                 const struct n2_open_relay *wanted)
 {
-    struct n2_relay_failed why = {.association = order->association, .error = N2_ERROR_GENERAL};
+    struct n2_relay_failed why = {.association = wanted->association, .error = N2_ERROR_GENERAL};
 
     relayd_metrics_add(context->metrics, RELAYD_ORDERS, 1);
-    if (!order_judge(context, peer, order, &why)) {
-        order_failed(context, peer, transaction, order, &why);
+    if (!order_judge(context, peer, wanted, &why)) {
+        order_failed(context, peer, transaction, wanted, &why);
         return;
     }
-    struct relay *relay = relay_new(context, peer, transaction, order);
+    struct relay_order order;
+    struct relay *relay = relay_new(context, peer, &order, transaction, wanted);
     if (relay == NULL) {
         snprintf(why.text, sizeof(why.text), "out of memory");
-        order_failed(context, peer, transaction, order, &why);
+        order_failed(context, peer, transaction, wanted, &why);
         return;
     }
     relay->plane = planes_choose(context->planes, relay, &relay->plane_reason);
@@ -570,7 +529,7 @@ void relay_order(struct relay_context *context, struct relay_peer *peer, uint64_
         why.error = N2_ERROR_UNSUPPORTED;
         snprintf(why.text, sizeof(why.text), "%s", relay->plane_reason);
         relay_remove(relay);
-        order_failed(context, peer, transaction, order, &why);
+        order_failed(context, peer, transaction, wanted, &why);
         return;
     }
     relayd_metrics_plane(context->metrics, relay->plane->ops->id, 1);

@@ -33,57 +33,64 @@
 
 struct plane;
 struct label;          /* interned text, relayd/relay/label.h */
-struct relay_context;  /* what all relays share, relayd/relay/control.h */
 struct relay_deadline; /* relayd/relay/deadline.h */
 struct relay_peer;     /* the N2 peer that owns the relay, relayd/relay/control.h */
 
 enum relay_state { RELAY_ST_OPENING, RELAY_ST_WAITING, RELAY_ST_ACTIVE, RELAY_ST_CLOSING };
 
+/* What only the answer to an order needs. Where plane->ops->open answers at once it never leaves
+ * the stack (relayd/relay/pending_order.h). */
+struct relay_order {
+    struct ip_address bound_hint, egress_hint;
+    struct endpoint *candidates; /* of CONNECT, in order of preference; else NULL */
+    uint8_t candidate_count;
+
+    /* The relay's own from here on. */
+    uint32_t deadline_ms; /* 0: none */
+    uint64_t transaction; /* of the OpenRelay, to answer it */
+    struct relay *relay;
+    UT_hash_handle hh;               /* in peer->orders, by transaction */
+    struct relay_deadline *deadline; /* NULL: none */
+    bool on_heap;
+};
+
+/* There may be a million of them: four cache lines, with what malloc() adds. */
 struct relay {
     uint64_t id;
-    uint64_t association; /* socksd's */
-    uint64_t transaction; /* of the OpenRelay, to answer it */
-    struct relay_context *context;
+    uint64_t association;    /* socksd's */
     struct relay_peer *peer; /* as long as the relay lives, also when the peer is lost */
     LIST_ENTRY(relay) of_peer;
-    UT_hash_handle hh; /* OPENING: in peer->orders, by transaction */
-    const struct transport *transport;
-    enum n2_kind kind;
-    enum relay_state state;
-
-    struct endpoint source; /* S; port 0 until learnt */
-    /* DST. CONNECT: the candidate that was reached, before that the first one. BIND: who is awaited
-     * (unspecified: anybody), then who has come. UDP ASSOCIATE: none. */
-    struct endpoint destination;
-    struct endpoint *candidates; /* of CONNECT, in order of preference, while OPENING; else NULL */
-    uint8_t candidate_count;
-    struct endpoint bound;  /* BND as bound on this host; set before relay_opened() */
-    struct endpoint egress; /* set by the plane before relay_opened() */
-    struct ip_address bound_hint, egress_hint;
-    bool learn_source_port;
-    struct label *user, *rule;
-    struct n2_limits limits;
+    struct relay_order *order; /* while OPENING; else NULL */
 
     struct plane *plane;
     const char *plane_reason; /* static text: why this plane */
     void *flow;               /* the plane's own */
 
-    struct relay_deadline *deadline; /* of the answer to the order; NULL: none */
-    uint64_t opened_at_ms;           /* loop time of the order */
-    enum n2_reason reason;           /* valid in CLOSING */
-    bool was_opened;                 /* RelayOpened has been sent: RelayClosed is owed */
-    bool in_open;                    /* plane->ops->open is on the stack */
-    bool peer_connected;             /* BIND: RelayConnected has been sent */
-    bool attached;                   /* the client has been handed over */
+    struct endpoint source; /* S; port 0 until learnt */
+    /* DST. CONNECT: the candidate that was reached, before that the first one. BIND: who is awaited
+     * (unspecified: anybody), then who has come. UDP ASSOCIATE: none. */
+    struct endpoint destination;
+    struct endpoint bound;  /* BND as bound on this host; set before relay_opened() */
+    struct endpoint egress; /* set by the plane before relay_opened() */
+    struct label *user, *rule;
+    struct n2_limits limits;
 
-    struct {
-        uint64_t drops; /* of the last sweep */
-        uint64_t at_ms; /* when that was; 0: not yet */
-        bool flooding;
-    } guard;
+    uint64_t opened_at_ms; /* loop time of the order */
+    uint64_t guard_drops;  /* strangers that the guard has seen, … */
+    uint32_t guard_at_ms;  /* … and when that was, low half of the loop time */
+
+    enum n2_kind kind : 8;
+    enum relay_state state : 4;
+    enum n2_reason reason : 8; /* valid in CLOSING */
+    bool learn_source_port : 1;
+    bool was_opened : 1;     /* RelayOpened has been sent: RelayClosed is owed */
+    bool in_open : 1;        /* plane->ops->open is on the stack */
+    bool peer_connected : 1; /* BIND: RelayConnected has been sent */
+    bool attached : 1;       /* the client has been handed over */
+    bool flooding : 1;       /* strangers came above the limit when the guard last looked */
 };
 
-_Static_assert(sizeof(struct relay) <= 512, "a relay costs at most 512 octets beside its flow");
+_Static_assert(sizeof(struct relay) <= 248, "a relay costs at most 256 octets beside its flow");
 
 /* "opening", "waiting", "active", "closing". */
 const char *relay_state_name(enum relay_state state);
@@ -99,7 +106,7 @@ const char *relay_state_name(enum relay_state state);
  */
 
 /* BND and egress are ready, relay->bound and relay->egress are set; for CONNECT relay->destination,
- * too, and relay->candidates are of no more use to the plane. */
+ * too. relay->order is gone when this returns. */
 void relay_opened(struct relay *relay);
 /* It cannot be opened. `text` is for the log and socksd, borrowed. */
 void relay_open_failed(struct relay *relay, enum n2_error error, const char *text);
@@ -110,6 +117,8 @@ void relay_client_arrived(struct relay *relay);
 void relay_peer_connected(struct relay *relay);
 /* Something worth telling socksd, while the relay goes on. */
 void relay_notify(struct relay *relay, enum n2_event event, uint64_t value);
+/* Its protocol. */
+const struct transport *relay_transport(const struct relay *relay);
 /* May the relay exchange data with the address, as far as the deny floor goes? NULL: yes; otherwise
  * why not (static text). For peers that nobody named in the order. */
 const char *relay_forbids(const struct relay *relay, const struct ip_address *address);

@@ -22,6 +22,7 @@ struct bpf_plane_config {
     enum attach_mode mode;
     const char *instance;
     uint32_t relays; /* at a time; at least 1 */
+    bool alone;      /* no other plane needs descriptors */
 };
 
 /*

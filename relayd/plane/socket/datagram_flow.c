@@ -221,7 +221,7 @@ static int make_sink(struct socket_plane *plane, const struct relay *relay,
     struct sockaddr_storage address;
     const socklen_t length = endpoint_to_sockaddr(bound, &address);
     const int fd =
-        sockets_new(plane, &bound->address, SOCK_DGRAM, relay->transport->socket_protocol);
+        sockets_new(plane, &bound->address, SOCK_DGRAM, relay_transport(relay)->socket_protocol);
 
     if (fd < 0)
         return fd;
@@ -403,7 +403,7 @@ int datagram_flow_open_bound(struct datagram_flow *flow)
     if (rc == 0)
         rc = datagram_flow_open_socket(flow, &flow->data,
                                        sockets_new(flow->plane, &flow->bound.address, SOCK_DGRAM,
-                                                   relay->transport->socket_protocol));
+                                                   relay_transport(relay)->socket_protocol));
     if (rc == 0 && relay->source.port != 0)
         rc = connect_data(flow);
     if (rc == 0 && relay->source.port != 0)

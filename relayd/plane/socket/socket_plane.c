@@ -40,7 +40,7 @@ enum n2_error socket_plane_error(int error)
 
 static const struct flow_ops *flow_of(const struct relay *relay)
 {
-    return relay->transport->flows[relay->kind];
+    return relay_transport(relay)->flows[relay->kind];
 }
 
 void socket_plane_log_error(const struct relay *relay, const char *what, int error)

@@ -71,7 +71,7 @@ int sockets_open_bound(struct socket_plane *plane, const struct relay *relay, bo
                        struct endpoint *bound)
 {
     const int rc = endpoints_choose_bound(plane->endpoints, &relay->source.address,
-                                          &relay->bound_hint, &bound->address);
+                                          &relay->order->bound_hint, &bound->address);
 
     bound->port = 0;
     return rc < 0 ? rc : sockets_open_bound_on(plane, relay, make, bound);
@@ -100,7 +100,7 @@ static int bind_egress(int fd, const struct endpoint *egress)
 static int dial(int fd, const struct relay *relay, const struct endpoint *destination,
                 const struct endpoint *egress)
 {
-    const bool is_stream = relay->transport->socket_type == SOCK_STREAM;
+    const bool is_stream = relay_transport(relay)->socket_type == SOCK_STREAM;
     struct sockaddr_storage address;
     const socklen_t length = endpoint_to_sockaddr(destination, &address);
     /* A stream's egress port may serve several destinations, and BND may be bound beside it. What
@@ -131,14 +131,15 @@ int sockets_open_egress(struct socket_plane *plane, const struct relay *relay,
                         const struct endpoint *destination, bool *in_progress)
 {
     struct endpoint egress = {.port = 0};
-    int rc = endpoints_choose_egress(plane->endpoints, &destination->address, &relay->egress_hint,
-                                     &egress.address);
+    int rc = endpoints_choose_egress(plane->endpoints, &destination->address,
+                                     &relay->order->egress_hint, &egress.address);
 
     if (rc < 0)
         return rc;
     for (unsigned tries = 0; tries < EGRESS_TRIES; tries++) {
-        const int fd = sockets_new(plane, &destination->address, relay->transport->socket_type,
-                                   relay->transport->socket_protocol);
+        const int fd =
+            sockets_new(plane, &destination->address, relay_transport(relay)->socket_type,
+                        relay_transport(relay)->socket_protocol);
         if (fd < 0)
             return fd;
         egress.port = endpoints_random_egress_port(plane->endpoints);
@@ -180,17 +181,18 @@ int sockets_route_source(struct socket_plane *plane, const struct ip_address *de
 }
 
 int sockets_open_unconnected(struct socket_plane *plane, const struct relay *relay,
-                             enum ip_family family)
+                             enum ip_family family, const struct ip_address *egress_hint)
 {
     const struct ip_address any = any_address((uint8_t)family);
     struct endpoint egress = {.port = 0};
     struct sockaddr_storage address;
-    int rc = endpoints_choose_egress(plane->endpoints, &any, &relay->egress_hint, &egress.address);
+    int rc = endpoints_choose_egress(plane->endpoints, &any, egress_hint, &egress.address);
 
     if (rc == 0 && egress.address.family == IP_NONE)
         egress.address = any;
     for (unsigned tries = 0; rc >= 0 && tries < EGRESS_TRIES; tries++) {
-        const int fd = sockets_new(plane, &any, SOCK_DGRAM, relay->transport->socket_protocol);
+        const int fd =
+            sockets_new(plane, &any, SOCK_DGRAM, relay_transport(relay)->socket_protocol);
         if (fd < 0)
             return fd;
         egress.port = endpoints_random_egress_port(plane->endpoints);

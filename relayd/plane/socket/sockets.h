@@ -43,7 +43,7 @@ int sockets_route_source(struct socket_plane *plane, const struct ip_address *de
 /* A datagram socket for many destinations of the family, bound to the egress address. Returns the
  * descriptor or -errno (-EADDRNOTAVAIL: the family is not to be used). */
 int sockets_open_unconnected(struct socket_plane *plane, const struct relay *relay,
-                             enum ip_family family);
+                             enum ip_family family, const struct ip_address *egress_hint);
 
 /* The pending error of a socket, cleared by reading it: 0 or -errno. */
 int sockets_take_error(int fd);

@@ -29,8 +29,9 @@ static int choose_address(struct socket_plane *plane, const struct relay *relay,
                           struct ip_address *out)
 {
     const struct ip_address *peer = &relay->destination.address;
-    const int rc = endpoints_choose_for_peer(plane->endpoints, peer, &relay->source.address,
-                                             &relay->bound_hint, &relay->egress_hint, out);
+    const int rc =
+        endpoints_choose_for_peer(plane->endpoints, peer, &relay->source.address,
+                                  &relay->order->bound_hint, &relay->order->egress_hint, out);
 
     return rc == 0 && out->family == IP_NONE ? sockets_route_source(plane, peer, out) : rc;
 }

@@ -9,7 +9,7 @@ static void tcp_connect_open(struct socket_plane *plane, struct relay *relay)
     struct tcp_flow *flow = tcp_flow_new(plane, relay, TCP_ST_DIALLING);
 
     if (flow != NULL)
-        tcp_flow_dial(flow, relay->candidates, relay->candidate_count);
+        tcp_flow_dial(flow, relay->order->candidates, relay->order->candidate_count);
 }
 
 const struct flow_ops tcp_connect_flow_ops = {

@@ -44,7 +44,7 @@ static int bind_stream(int fd, const struct endpoint *bound)
 static int make(struct socket_plane *plane, const struct relay *relay, const struct endpoint *bound)
 {
     const int fd =
-        sockets_new(plane, &bound->address, SOCK_STREAM, relay->transport->socket_protocol);
+        sockets_new(plane, &bound->address, SOCK_STREAM, relay_transport(relay)->socket_protocol);
     const int rc = fd < 0 ? fd : bind_stream(fd, bound);
 
     if (fd >= 0 && rc < 0)
@@ -85,7 +85,7 @@ static int start_listening(struct tcp_listener *listener, int fd)
     if (expects_anybody(listener))
         return listen(fd, LISTEN_BACKLOG) < 0 ? -errno : 0;
     const int trap = sockets_new(listener->plane, &listener->bound.address, SOCK_STREAM,
-                                 listener->relay->transport->socket_protocol);
+                                 relay_transport(listener->relay)->socket_protocol);
     const int rc = trap < 0 ? trap : listen_beside(listener, fd, trap);
 
     if (rc == 0)

@@ -22,6 +22,7 @@
 struct udp_associate {
     struct datagram_flow base; /* first */
     struct watched_socket egress_v4, egress_v6;
+    struct ip_address egress_hint; /* of the order */
     struct associate_destinations *destinations;
     struct associate_fragments fragments;
     bool released;
@@ -44,7 +45,8 @@ static int egress_fd(struct udp_associate *flow, enum ip_family family)
         return egress->fd;
     /* A handle whose close callback is still to come cannot be used again. */
     const int rc = datagram_flow_open_socket(
-        &flow->base, egress, sockets_open_unconnected(flow->base.plane, relay, family));
+        &flow->base, egress,
+        sockets_open_unconnected(flow->base.plane, relay, family, &flow->egress_hint));
     if (rc < 0)
         return rc;
     watched_socket_want(egress, UV_READABLE, v6 ? on_egress_v6 : on_egress_v4);
@@ -300,6 +302,7 @@ static void associate_open(struct socket_plane *plane, struct relay *relay)
     }
     watched_socket_init(&flow->egress_v4);
     watched_socket_init(&flow->egress_v6);
+    flow->egress_hint = relay->order->egress_hint;
     associate_fragments_init(&flow->fragments, plane, flow);
     flow->base.handles++;
     flow->destinations = associate_destinations_new(plane, relay, &destinations_ops, flow);

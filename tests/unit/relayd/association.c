@@ -95,7 +95,7 @@ void association_init(struct association *association, struct plane_fixture *fix
     association->relay.relay.kind = N2_KIND_UDP_ASSOCIATE;
     association->relay.relay.id = 7;
     association->relay.relay.peer = &association->peer;
-    association->relay.relay.context = &association->context;
+    association->peer.context = &association->context;
     association->automatic = true;
     association->verdict = (struct n2_authorized){.relay = 7,
                                                   .allowed = true,

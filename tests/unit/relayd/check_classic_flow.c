@@ -585,12 +585,12 @@ START_TEST(out_of_descriptors)
     else
         classic_prepare_bind(&k, &fixture, &target);
     plane_fixture_turn(&fixture);
-    const struct relay order = k.c.relay.relay;
+    const struct fake_relay order = k.c.relay;
     const unsigned fds = count_fds();
     const int next = dup(0);
     close(next);
     do {
-        k.c.relay = (struct fake_relay){.relay = order};
+        k.c.relay = order;
         limit_descriptors((unsigned)next + room++);
         fake_relay_open(&k.c.relay);
         limit_descriptors(1024);

@@ -407,7 +407,7 @@ START_TEST(a_deadline_that_was_kept_is_forgotten)
     fake_opened(relay);
     uv_run(&fake.loop, UV_RUN_DEFAULT); /* ends at once: no timer is left */
     ck_assert_int_eq(relay->state, RELAY_ST_WAITING);
-    ck_assert_ptr_null(relay->deadline);
+    ck_assert_ptr_null(relay->order);
 }
 END_TEST
 
@@ -573,6 +573,7 @@ START_TEST(the_limit_refuses_and_recovers)
 {
     struct fake small;
     fake_setup(&small, 2);
+    fake_peer_init(&small, &peer);
     struct n2_open_relay order[4] = {fake_order(1), fake_order(2), fake_order(3), fake_order(4)};
     struct relay *first = fake_open(&small, &peer, &order[0]);
 
@@ -697,13 +698,55 @@ START_TEST(the_order_is_kept)
     ck_assert_ptr_nonnull(relay);
     ck_assert(endpoint_equal(&relay->source, &order.source));
     ck_assert(endpoint_equal(&relay->destination, &order.destinations[0]));
-    ck_assert(ip_address_equal(&relay->bound_hint, &order.bound_hint));
-    ck_assert(ip_address_equal(&relay->egress_hint, &order.egress_hint));
+    ck_assert(ip_address_equal(&relay->order->bound_hint, &order.bound_hint));
+    ck_assert(ip_address_equal(&relay->order->egress_hint, &order.egress_hint));
     ck_assert_uint_eq(relay->limits.idle_ms, 5000);
     ck_assert_str_eq(label_text(relay->user), "alice");
     ck_assert_str_eq(label_text(relay->rule), "web");
     ck_assert_int_eq(relay->kind, N2_KIND_TRANSPARENT);
-    ck_assert_uint_eq(relay->transport->ptcl, PTCL_TCP);
+    ck_assert_uint_eq(relay->peer->context->transport->ptcl, PTCL_TCP);
+}
+END_TEST
+
+static const struct relay_order *seen;
+
+static void look_and_open(struct relay *relay)
+{
+    seen = relay->order;
+    ck_assert(!relay->order->on_heap);
+    fake_opened(relay);
+    ck_assert_ptr_null(relay->order);
+}
+
+/* Nothing is allocated for an order that its plane answers at once, whatever its deadline. */
+START_TEST(an_order_that_is_answered_at_once_is_not_kept)
+{
+    struct n2_open_relay order = fake_order(1);
+
+    order.deadline_ms = 60000;
+    fake.plane.in_open = look_and_open;
+    struct relay *relay = fake_open(&fake, &peer, &order);
+    ck_assert_ptr_nonnull(seen);
+    ck_assert_ptr_null(relay->order);
+    ck_assert_ptr_null(peer.peer.orders);
+    ck_assert(!relay_cancel_order(&peer.peer, 1001));
+    ck_assert_int_eq(relay->state, RELAY_ST_WAITING);
+}
+END_TEST
+
+/* N2-TRANS-050 */
+START_TEST(an_order_is_cancelled_until_it_is_answered)
+{
+    struct relay *first = open_one(1), *second = open_one(2);
+
+    ck_assert(first->order->on_heap);
+    fake_opened(first);
+    ck_assert(!relay_cancel_order(&peer.peer, 1001));
+    ck_assert(relay_cancel_order(&peer.peer, 1002));
+    ck_assert_int_eq(first->state, RELAY_ST_WAITING);
+    ck_assert_int_eq(second->state, RELAY_ST_CLOSING);
+    ck_assert_int_eq(fake_peer_last(&peer)->type, N2_RELAY_FAILED);
+    ck_assert(!relay_cancel_order(&peer.peer, 1002));
 }
 END_TEST
 
@@ -879,6 +922,8 @@ static Suite *suite(void)
     tcase_add_test(tcase, orders_with_a_source_that_is_sound);
     tcase_add_test(tcase, orders_with_a_wrong_destination);
     tcase_add_test(tcase, the_order_is_kept);
+    tcase_add_test(tcase, an_order_that_is_answered_at_once_is_not_kept);
+    tcase_add_test(tcase, an_order_is_cancelled_until_it_is_answered);
     tcase_add_test(tcase, the_plane_and_its_reason);
     tcase_add_test(tcase, a_relay_that_no_plane_carries);
     tcase_add_loop_test(tcase, random_lives_keep_the_promises, 0, 20);

@@ -89,13 +89,13 @@ START_TEST(candidates_that_are_forbidden_are_left_out)
     }
     struct relay *relay = fake_open(&fake, &peer, &order);
     ck_assert_ptr_nonnull(relay);
-    ck_assert_uint_eq(relay->candidate_count, 2);
+    ck_assert_uint_eq(relay->order->candidate_count, 2);
     struct endpoint first = fake_endpoint(all[1]), second = fake_endpoint(all[4]);
-    ck_assert(endpoint_equal(&relay->candidates[0], &first));
-    ck_assert(endpoint_equal(&relay->candidates[1], &second));
+    ck_assert(endpoint_equal(&relay->order->candidates[0], &first));
+    ck_assert(endpoint_equal(&relay->order->candidates[1], &second));
     ck_assert(endpoint_equal(&relay->destination, &first));
     fake_opened(relay);
-    ck_assert_ptr_null(relay->candidates); /* a relay that lives does not carry them */
+    ck_assert_ptr_null(relay->order); /* a relay that lives does not carry them */
 }
 END_TEST
 
@@ -148,7 +148,7 @@ START_TEST(bind_orders)
         order.destinations[0] = fake_endpoint(sound[i]);
         struct relay *relay = fake_open(&fake, &peer, &order);
         ck_assert_msg(relay != NULL, "refused: %s", sound[i]);
-        ck_assert_ptr_null(relay->candidates);
+        ck_assert_ptr_null(relay->order->candidates);
     }
 }
 END_TEST
@@ -172,7 +172,7 @@ START_TEST(the_candidate_that_was_reached_is_told)
     add_destination(&order, "[2001:db8::5]:80");
     struct relay *relay = fake_open(&fake, &peer, &order);
 
-    relay->destination = relay->candidates[1];
+    relay->destination = relay->order->candidates[1];
     fake_opened(relay);
     const struct n2_message *message = fake_peer_last(&peer);
     ck_assert_int_eq(message->type, N2_RELAY_OPENED);

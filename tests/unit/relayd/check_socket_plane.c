@@ -121,7 +121,7 @@ START_TEST(test_refuses)
     relay.relay.kind = N2_KIND_UDP_ASSOCIATE;
     ck_assert_ptr_nonnull(fixture.plane->ops->refuses(fixture.plane, &relay.relay));
     relay.relay.kind = N2_KIND_TRANSPARENT;
-    relay.relay.transport = &no_sockets;
+    relay.transport = &no_sockets;
     ck_assert_ptr_nonnull(fixture.plane->ops->refuses(fixture.plane, &relay.relay));
     ck_assert_int_eq(fixture.plane->ops->id, N2_PLANE_SOCKET);
 }

@@ -45,7 +45,7 @@ static void deafen(int listener)
 static void set_candidates(struct classic_connection *k, const struct endpoint *candidates,
                            unsigned count)
 {
-    k->c.relay.relay.candidate_count = 0;
+    k->c.relay.order.candidate_count = 0;
     for (unsigned i = 0; i < count; i++)
         classic_add_candidate(k, &candidates[i]);
     k->c.relay.relay.destination = candidates[0];

@@ -162,7 +162,7 @@ START_TEST(test_bad_orders)
     else if (_i == 1)
         fixture.config.bind.addresses.count = 0;
     else
-        c.relay.relay.egress_hint = party_address(PARTY_STRANGER, false);
+        c.relay.order.egress_hint = party_address(PARTY_STRANGER, false);
     open_and_fail(&c.relay, N2_ERROR_GENERAL);
     tcp_connection_dispose(&c);
 }

@@ -651,7 +651,7 @@ START_TEST(test_open_fails)
         expect_failure(&x, N2_ERROR_GENERAL);
         break;
     default:
-        x.relay.relay.egress_hint = party_address(PARTY_STRANGER, false);
+        x.relay.order.egress_hint = party_address(PARTY_STRANGER, false);
         expect_failure(&x, N2_ERROR_GENERAL);
         break;
     }

@@ -34,16 +34,16 @@ void classic_prepare_connect(struct classic_connection *k, struct plane_fixture 
     const struct endpoint source = socket_name(k->c.client);
     fake_relay_init(&k->c.relay, fixture, PTCL_TCP, &source, &k->candidates[0]);
     k->c.relay.relay.kind = N2_KIND_CONNECT;
-    k->c.relay.relay.candidates = k->candidates;
-    k->c.relay.relay.candidate_count = 1;
+    k->c.relay.order.candidates = k->candidates;
+    k->c.relay.order.candidate_count = 1;
 }
 
 void classic_add_candidate(struct classic_connection *k, const struct endpoint *candidate)
 {
-    struct relay *relay = &k->c.relay.relay;
+    struct relay_order *order = &k->c.relay.order;
 
-    ck_assert_uint_lt(relay->candidate_count, N2_CANDIDATES_MAX);
-    k->candidates[relay->candidate_count++] = *candidate;
+    ck_assert_uint_lt(order->candidate_count, N2_CANDIDATES_MAX);
+    k->candidates[order->candidate_count++] = *candidate;
 }
 
 void classic_prepare_bind(struct classic_connection *k, struct plane_fixture *fixture,

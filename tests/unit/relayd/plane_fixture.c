@@ -17,6 +17,7 @@ static struct fake_relay *fake(struct relay *relay)
 void relay_opened(struct relay *relay)
 {
     fake(relay)->opened++;
+    relay->order = NULL;
     ck_assert_uint_ne(relay->bound.port, 0);
     if (relay->kind != N2_KIND_UDP_ASSOCIATE) /* its egress sockets are opened later */
         ck_assert_uint_ne(relay->egress.port, 0);
@@ -43,6 +44,11 @@ void relay_peer_connected(struct relay *relay)
 {
     fake(relay)->peers++;
     ck_assert_uint_ne(relay->destination.port, 0);
+}
+
+const struct transport *relay_transport(const struct relay *relay)
+{
+    return ((const struct fake_relay *)relay)->transport;
 }
 
 const char *relay_forbids(const struct relay *relay, const struct ip_address *address)
@@ -84,7 +90,8 @@ void fake_relay_init(struct fake_relay *relay, struct plane_fixture *fixture, ui
                      const struct endpoint *source, const struct endpoint *destination)
 {
     *relay = (struct fake_relay){0};
-    relay->relay.transport = transport_by_ptcl(ptcl);
+    relay->transport = transport_by_ptcl(ptcl);
+    relay->relay.order = &relay->order;
     relay->relay.kind = N2_KIND_TRANSPARENT;
     relay->relay.plane = fixture->plane;
     relay->relay.source = *source;

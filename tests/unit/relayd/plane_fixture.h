@@ -27,7 +27,9 @@ struct plane_fixture {
 };
 
 struct fake_relay {
-    struct relay relay; /* first: upcalls cast */
+    struct relay relay;       /* first: upcalls cast */
+    struct relay_order order; /* relay.order until it is open; does not move afterwards */
+    const struct transport *transport;
     bool in_open;
     unsigned opened, failed, arrived, peers, ended, closed;
     unsigned events[N2_EVENT_END];
