@@ -5,13 +5,17 @@
 
 #include "common/log/log.h"
 
+#define WATCHED_MIN 64
+
 struct guard {
-    uv_timer_t timer;
+    uv_timer_t timer; /* runs while there is something to look at */
     struct relay_context *context;
     uint64_t limit; /* packets in a second */
     enum guard_action action;
-    uint64_t sweep_at_ms; /* when this sweep began */
-    uint64_t cursor;
+    struct relay **watched; /* in no order; each knows its place */
+    uint32_t count, room;
+    uint32_t next; /* of the sweep, which goes from the last one to the first; 0: at its end */
+    uint64_t sweep_at_ms; /* when it began */
 };
 
 /* A stranger decides how often a flood begins. */
@@ -31,50 +35,119 @@ static void guard_flood(const struct guard *guard, struct relay *relay, uint64_t
     }
 }
 
-/* The relay may be gone when this returns. */
-static void guard_look(const struct guard *guard, struct relay *relay)
+/*
+ * Judges what came since the last time. `drops`: all strangers so far. The relay may be gone when
+ * this returns.
+ */
+static void guard_judge(const struct guard *guard, struct relay *relay, uint64_t drops)
 {
-    if (relay->state != RELAY_ST_WAITING && relay->state != RELAY_ST_ACTIVE) {
-        return;
-    }
-    uint64_t now = uv_now(guard->context->loop);
-    uint64_t drops = relay->plane->ops->drops(relay->plane, relay);
+    uint32_t now = (uint32_t)uv_now(guard->context->loop);
+    uint32_t since = now - relay->guard_at_ms;
     /* Less than a whole second counts as one: a handful of packets right after the start is no
      * flood. */
-    uint32_t since = (uint32_t)now - relay->guard_at_ms;
     uint64_t elapsed = since < GUARD_INTERVAL_MS ? GUARD_INTERVAL_MS : since;
-    uint64_t difference = drops > relay->guard_drops ? drops - relay->guard_drops : 0;
-    uint64_t rate = difference / elapsed * 1000 + difference % elapsed * 1000 / elapsed;
+    int32_t difference = (int32_t)((uint32_t)drops - relay->guard_drops);
+    uint64_t rate = difference > 0 ? (uint64_t)difference * 1000 / elapsed : 0;
     bool was_flooding = relay->flooding;
 
-    relay->guard_drops = drops;
-    relay->guard_at_ms = (uint32_t)now;
+    relay->guard_drops = (uint32_t)drops;
+    relay->guard_at_ms = now;
     relay->flooding = rate > guard->limit;
     if (relay->flooding && !was_flooding) {
         guard_flood(guard, relay, rate);
     }
 }
 
+static bool relay_is_open(const struct relay *relay)
+{
+    return relay->state == RELAY_ST_WAITING || relay->state == RELAY_ST_ACTIVE;
+}
+
+/* ---- planes that tell ----------------------------------------------------------------------- */
+
+void relay_strangers(struct relay *relay, uint64_t total)
+{
+    const struct relay_context *context = relay->peer->context;
+    const struct guard *guard = context->guard;
+
+    if (guard == NULL || !relay_is_open(relay)) {
+        return;
+    }
+    uint32_t since = (uint32_t)uv_now(context->loop) - relay->guard_at_ms;
+    uint32_t difference = (uint32_t)total - relay->guard_drops;
+    /* They tell several times in a second: what came since the last judgement is left to add up,
+     * until it is enough or the second is over. */
+    if (since < GUARD_INTERVAL_MS && (relay->flooding || difference <= guard->limit)) {
+        return;
+    }
+    guard_judge(guard, relay, total);
+}
+
+/* ---- planes that are asked ------------------------------------------------------------------ */
+
 static void guard_tick(uv_timer_t *timer)
 {
     struct guard *guard = timer->data;
     uint64_t now = uv_now(guard->context->loop);
 
-    if (guard->cursor == 0) {
+    if (guard->next == 0) {
         guard->sweep_at_ms = now;
+        guard->next = guard->count;
     }
-    for (int i = 0; i < GUARD_SLICE; i++) {
-        struct relay *relay = relay_table_next(guard->context->table, &guard->cursor);
-        if (relay == NULL) {
-            uint64_t next = guard->sweep_at_ms + GUARD_INTERVAL_MS;
-            guard->cursor = 0;
-            uv_timer_start(timer, guard_tick, next > now ? next - now : 1, 0);
-            return;
+    for (int i = 0; i < GUARD_SLICE && guard->next > 0; i++) {
+        struct relay *relay = guard->watched[--guard->next];
+        if (relay_is_open(relay)) {
+            guard_judge(guard, relay, relay->plane->ops->drops(relay->plane, relay));
         }
-        guard_look(guard, relay);
     }
-    uv_timer_start(timer, guard_tick, 1, 0);
+    if (guard->next > 0) {
+        uv_timer_start(timer, guard_tick, 1, 0);
+    } else if (guard->count > 0) {
+        uint64_t at = guard->sweep_at_ms + GUARD_INTERVAL_MS;
+        uv_timer_start(timer, guard_tick, at > now ? at - now : 1, 0);
+    }
 }
+
+int guard_watch(struct guard *guard, struct relay *relay)
+{
+    if (guard == NULL || relay->plane->ops->tells_strangers) {
+        return 0;
+    }
+    if (guard->count == guard->room) {
+        uint32_t room = guard->room == 0 ? WATCHED_MIN : guard->room * 2;
+        struct relay **watched = realloc(guard->watched, room * sizeof(struct relay *));
+        if (watched == NULL) {
+            return -ENOMEM;
+        }
+        guard->watched = watched;
+        guard->room = room;
+    }
+    relay->watched = true;
+    relay->guard_place = guard->count;
+    guard->watched[guard->count++] = relay;
+    if (!uv_is_active((uv_handle_t *)&guard->timer)) {
+        uv_timer_start(&guard->timer, guard_tick, GUARD_INTERVAL_MS, 0);
+    }
+    return 0;
+}
+
+void guard_unwatch(struct guard *guard, struct relay *relay)
+{
+    if (guard == NULL || !relay->watched) {
+        return;
+    }
+    /* The last one takes its place. It has been looked at in this sweep, and is once more if that
+     * place is still to come: none is left out. */
+    struct relay *last = guard->watched[--guard->count];
+    guard->watched[relay->guard_place] = last;
+    last->guard_place = relay->guard_place;
+    relay->watched = false;
+    if (guard->next > guard->count) {
+        guard->next = guard->count;
+    }
+}
+
+/* ---- lifecycle ------------------------------------------------------------------------------ */
 
 int guard_start(struct guard **out, const struct relayd_config *config,
                 struct relay_context *context)
@@ -92,19 +165,23 @@ int guard_start(struct guard **out, const struct relayd_config *config,
     guard->action = (enum guard_action)config->guard.action;
     uv_timer_init(context->loop, &guard->timer);
     guard->timer.data = guard;
-    uv_timer_start(&guard->timer, guard_tick, GUARD_INTERVAL_MS, 0);
+    context->guard = guard;
     *out = guard;
     return 0;
 }
 
 static void guard_closed(uv_handle_t *handle)
 {
-    free(handle->data);
+    struct guard *guard = handle->data;
+
+    free(guard->watched);
+    free(guard);
 }
 
 void guard_stop(struct guard *guard)
 {
     if (guard != NULL) {
+        guard->context->guard = NULL;
         uv_close((uv_handle_t *)&guard->timer, guard_closed);
     }
 }

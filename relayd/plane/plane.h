@@ -38,8 +38,10 @@ struct plane_ops {
      */
     void (*attach)(struct plane *plane, struct relay *relay, int fd, const uint8_t *early,
                    size_t length);
-    /* Packets of strangers so far; cheap enough to be asked for every relay each second. Asked
-     * only of relays that are WAITING or ACTIVE. */
+    /* It reports strangers by relay_strangers(), and is not asked for them each second. */
+    bool tells_strangers;
+    /* Packets of strangers so far; otherwise cheap enough to be asked for every relay each second.
+     * Asked only of relays that are WAITING or ACTIVE. */
     uint64_t (*drops)(const struct plane *plane, const struct relay *relay);
     /* An N2 peer is lost: no packet of its relays may pass when this returns. What is left of them
      * is closed one by one afterwards, in slices, by `close`. NULL: `close` is soon enough. */

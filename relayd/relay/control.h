@@ -15,6 +15,7 @@
 /* N2 peers at a time, with those that are lost and whose relays are not all gone. */
 #define RELAY_PEERS_MAX 256
 
+struct guard; /* relayd/guard.h */
 struct relay_reaper;
 
 /* Every N2 peer of the process; zeroed at the start. */
@@ -36,7 +37,8 @@ struct relay_context {
     struct relayd_metrics *metrics;
     struct label_table labels;
     struct relay_peers peers;
-    bool draining; /* no new relay */
+    struct guard *guard; /* NULL: off */
+    bool draining;       /* no new relay */
 };
 
 /*

@@ -7,6 +7,7 @@
 #include <unistd.h>
 
 #include "common/log/log.h"
+#include "relayd/guard.h"
 #include "relayd/relay/control.h"
 #include "relayd/relay/order.h"
 #include "relayd/relay/pending_order.h"
@@ -204,6 +205,7 @@ static void relay_remove(struct relay *relay)
     if (relay->plane != NULL) {
         relayd_metrics_plane(context->metrics, relay->plane->ops->id, -1);
     }
+    guard_unwatch(context->guard, relay);
     pending_order_end(relay);
     relay_peer_leave(relay);
     label_put(&context->labels, relay->user);
@@ -507,6 +509,25 @@ static void order_failed(struct relay_context *context, struct relay_peer *peer,
     send_failed(peer, transaction, why);
 }
 
+/* Gives it a plane. False with *why when there is none for it. */
+static bool relay_place(struct relay *relay, struct n2_relay_failed *why)
+{
+    struct relay_context *context = relay->peer->context;
+
+    relay->plane = planes_choose(context->planes, relay, &relay->plane_reason);
+    if (relay->plane == NULL) {
+        why->error = N2_ERROR_UNSUPPORTED;
+        snprintf(why->text, sizeof(why->text), "%s", relay->plane_reason);
+        return false;
+    }
+    relayd_metrics_plane(context->metrics, relay->plane->ops->id, 1);
+    if (guard_watch(context->guard, relay) < 0) {
+        snprintf(why->text, sizeof(why->text), "out of memory");
+        return false;
+    }
+    return true;
+}
+
 void relay_order(struct relay_context *context, struct relay_peer *peer, uint64_t transaction,
                  const struct n2_open_relay *wanted)
 {
@@ -524,14 +545,10 @@ void relay_order(struct relay_context *context, struct relay_peer *peer, uint64_
         order_failed(context, peer, transaction, wanted, &why);
         return;
     }
-    relay->plane = planes_choose(context->planes, relay, &relay->plane_reason);
-    if (relay->plane == NULL) {
-        why.error = N2_ERROR_UNSUPPORTED;
-        snprintf(why.text, sizeof(why.text), "%s", relay->plane_reason);
+    if (!relay_place(relay, &why)) {
         relay_remove(relay);
         order_failed(context, peer, transaction, wanted, &why);
         return;
     }
-    relayd_metrics_plane(context->metrics, relay->plane->ops->id, 1);
     relay_start(relay);
 }

@@ -76,8 +76,9 @@ struct relay {
     struct n2_limits limits;
 
     uint64_t opened_at_ms; /* loop time of the order */
-    uint64_t guard_drops;  /* strangers that the guard has seen, … */
+    uint32_t guard_drops;  /* strangers that the guard has seen (low half), … */
     uint32_t guard_at_ms;  /* … and when that was, low half of the loop time */
+    uint32_t guard_place;  /* the guard's own; watched */
 
     enum n2_kind kind : 8;
     enum relay_state state : 4;
@@ -87,6 +88,7 @@ struct relay {
     bool in_open : 1;        /* plane->ops->open is on the stack */
     bool peer_connected : 1; /* BIND: RelayConnected has been sent */
     bool attached : 1;       /* the client has been handed over */
+    bool watched : 1;        /* by the guard */
     bool flooding : 1;       /* strangers came above the limit when the guard last looked */
 };
 
@@ -122,6 +124,10 @@ const struct transport *relay_transport(const struct relay *relay);
 /* May the relay exchange data with the address, as far as the deny floor goes? NULL: yes; otherwise
  * why not (static text). For peers that nobody named in the order. */
 const char *relay_forbids(const struct relay *relay, const struct ip_address *address);
+/* So many packets of strangers have come so far: for planes that tell of them
+ * (plane->ops->tells_strangers), at most a few times in a second for a relay. The relay may be
+ * closed for it. */
+void relay_strangers(struct relay *relay, uint64_t total);
 /* The flow is over by itself; the relay will be closed. */
 void relay_ended(struct relay *relay, enum n2_reason reason);
 /*

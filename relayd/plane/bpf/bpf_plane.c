@@ -224,6 +224,7 @@ const struct plane_ops bpf_plane_ops = {
     .open = bpf_plane_open,
     .close = bpf_plane_close,
     .counters = bpf_plane_counters,
+    .tells_strangers = true,
     .drops = bpf_plane_drops,
     .peer_lost = bpf_plane_peer_lost,
     .status = bpf_plane_status,

@@ -29,15 +29,21 @@ static void on_events_lost(void *user)
     turns_pass(plane, PASS_FLAGS);
 }
 
+/* Shared by several relays, strangers are nobody's: they are only counted. */
 static void on_stranger(void *user, const struct bpf_stranger_event *event)
 {
-    (void)user;
-    (void)event;
+    struct bpf_plane *plane = user;
+    const uint32_t index = event->row < plane->tables.endpoint_count
+                               ? held_ports_only_user(plane->ports, event->row)
+                               : FLOW_NONE;
+
+    if (index != FLOW_NONE && flow_is_open(&plane->flows[index]))
+        relay_strangers(plane->flows[index].relay, flow_drops(plane, &plane->flows[index]));
 }
 
 static void on_strangers_lost(void *user)
 {
-    (void)user;
+    (void)user; /* a flood goes on and is told again */
 }
 
 static void on_answer(void *user, const struct bpf_answer *answer)

@@ -19,7 +19,6 @@ static void setup(void)
     fake.plane.in_open = fake_opened;
     config = (struct relayd_config){0};
     config.guard.wrong_source_per_second = 100;
-    config.guard.action = GUARD_EVENT;
 }
 
 static void teardown(void)
@@ -29,8 +28,9 @@ static void teardown(void)
     fake_teardown(&fake);
 }
 
-static void start(void)
+static void start(enum guard_action action)
 {
+    config.guard.action = action;
     ck_assert_int_eq(guard_start(&guard, &config, &fake.context), 0);
 }
 
@@ -63,9 +63,9 @@ static void one_look(const struct relay *relay)
 
 START_TEST(a_flood_is_reported_once)
 {
+    start(GUARD_EVENT);
     struct relay *relay = open_one(1), *quiet = open_one(2);
 
-    start();
     strangers(relay, 1000);
     strangers(quiet, 100); /* the limit itself is none */
     one_look(relay);
@@ -91,11 +91,10 @@ END_TEST
 
 START_TEST(close_ends_the_relay)
 {
+    start(GUARD_CLOSE);
     struct relay *relay = open_one(1), *quiet = open_one(2);
 
-    config.guard.action = GUARD_CLOSE;
     fake.plane.in_close = fake_plane_closed;
-    start();
     strangers(relay, 1000);
     while (peer.closed[1] == 0) {
         uv_run(&fake.loop, UV_RUN_ONCE);
@@ -109,8 +108,11 @@ END_TEST
 START_TEST(off_is_off)
 {
     config.guard.wrong_source_per_second = 0;
-    start();
+    start(GUARD_EVENT);
     ck_assert_ptr_null(guard);
+    struct relay *relay = open_one(1);
+    relay_strangers(relay, 1000);
+    ck_assert_uint_eq(peer.events, 0);
     ck_assert_int_eq(uv_loop_alive(&fake.loop), 0);
 }
 END_TEST
@@ -118,6 +120,7 @@ END_TEST
 START_TEST(relays_that_are_not_open_are_left_alone)
 {
     fake.plane.in_open = NULL;
+    start(GUARD_EVENT);
     struct relay *opening = open_one(1);
     struct relay *closing = open_one(2);
     fake_opened(closing);
@@ -125,7 +128,6 @@ START_TEST(relays_that_are_not_open_are_left_alone)
     struct relay *open = open_one(3);
     fake_opened(open);
 
-    start();
     strangers(opening, 1000); /* the fake plane's drops() judges the state */
     strangers(closing, 1000);
     strangers(open, 1000);
@@ -151,7 +153,7 @@ START_TEST(a_big_table_is_looked_at_in_slices)
     static uv_idle_t idle; /* until the loop has closed it */
     unsigned looked, before = 0, slices = 0;
 
-    config.guard.action = GUARD_CLOSE; /* relays go while the cursor is on its way */
+    start(GUARD_CLOSE); /* relays go while the sweep is on its way */
     fake.plane.in_close = fake_plane_closed;
     for (unsigned i = 0; i < 4 * GUARD_SLICE; i++) {
         relays[i] = open_one(i);
@@ -160,7 +162,6 @@ START_TEST(a_big_table_is_looked_at_in_slices)
     strangers(relays[0], 1000);
     strangers(relays[GUARD_SLICE], 1000);
     uv_idle_init(&fake.loop, &idle);
-    start();
     uv_idle_start(&idle, count_turn);
     do {
         uv_run(&fake.loop, UV_RUN_NOWAIT);
@@ -179,6 +180,98 @@ START_TEST(a_big_table_is_looked_at_in_slices)
 }
 END_TEST
 
+/* A relay that goes takes no other one's look away, wherever the sweep is. */
+START_TEST(relays_that_go_leave_no_gap)
+{
+    struct relay *relays[8];
+
+    start(GUARD_EVENT);
+    fake.plane.in_close = fake_plane_closed;
+    for (unsigned i = 0; i < 8; i++) {
+        relays[i] = open_one(i);
+    }
+    relay_close(relays[0], N2_REASON_ADMIN);
+    relay_close(relays[7], N2_REASON_ADMIN);
+    relay_close(relays[3], N2_REASON_ADMIN);
+    for (unsigned i = 0; i < 8; i++) {
+        if (i % 7 != 0 && i != 3) {
+            strangers(relays[i], 1000);
+        }
+    }
+    one_look(relays[1]);
+    ck_assert_uint_eq(peer.events, 5);
+}
+END_TEST
+
+START_TEST(nothing_to_look_at_costs_nothing)
+{
+    start(GUARD_EVENT);
+    ck_assert_int_eq(uv_loop_alive(&fake.loop), 0);
+    fake.plane.in_close = fake_plane_closed;
+    struct relay *relay = open_one(1);
+    ck_assert_int_ne(uv_loop_alive(&fake.loop), 0);
+    one_look(relay);
+    relay_close(relay, N2_REASON_ADMIN);
+    uv_run(&fake.loop, UV_RUN_DEFAULT); /* ends: the timer is not started again */
+    open_one(2);
+    ck_assert_int_ne(uv_loop_alive(&fake.loop), 0);
+}
+END_TEST
+
+/* ---- planes that tell ----------------------------------------------------------------------- */
+
+static void wait_ms(uint64_t ms)
+{
+    uint64_t start = uv_now(&fake.loop);
+    while (uv_now(&fake.loop) - start < ms) {
+        uv_run(&fake.loop, UV_RUN_ONCE);
+    }
+}
+
+START_TEST(what_a_plane_tells_adds_up)
+{
+    fake.plane.ops.tells_strangers = true;
+    start(GUARD_EVENT);
+    struct relay *relay = open_one(1);
+
+    ck_assert_int_eq(uv_loop_alive(&fake.loop), 0); /* nobody is asked */
+    relay_strangers(relay, 60);
+    relay_strangers(relay, 100); /* the limit itself is none */
+    ck_assert_uint_eq(peer.events, 0);
+    relay_strangers(relay, 101);
+    ck_assert_uint_eq(peer.events, 1);
+    ck_assert_uint_eq(fake_peer_last(&peer)->relay_event.value, 101);
+    relay_strangers(relay, 100000); /* goes on */
+    wait_ms(GUARD_INTERVAL_MS);
+    relay_strangers(relay, 100050); /* that much in the second since it was judged */
+    ck_assert_uint_eq(peer.events, 1);
+    wait_ms(GUARD_INTERVAL_MS);
+    relay_strangers(relay, 100051); /* over */
+    relay_strangers(relay, 100151);
+    ck_assert_uint_eq(peer.events, 1);
+    relay_strangers(relay, 100152); /* another one */
+    ck_assert_uint_eq(peer.events, 2);
+    ck_assert_uint_eq(relayd_metrics_get(&fake.metrics, RELAYD_FLOODS), 2);
+}
+END_TEST
+
+START_TEST(what_a_plane_tells_ends_the_relay)
+{
+    fake.plane.ops.tells_strangers = true;
+    fake.plane.in_close = fake_plane_closed;
+    start(GUARD_CLOSE);
+    struct relay *relay = open_one(1);
+
+    relay_strangers(relay, 101);
+    ck_assert_uint_eq(peer.closed[1], 1);
+    ck_assert_int_eq(fake_peer_last(&peer)->relay_closed.reason, N2_REASON_GUARD);
+    fake.plane.in_open = NULL;
+    relay = open_one(2);
+    relay_strangers(relay, 1000); /* nobody knows it yet */
+    ck_assert_int_eq(relay->state, RELAY_ST_OPENING);
+}
+END_TEST
+
 static Suite *suite(void)
 {
     Suite *suite = suite_create("guard");
@@ -191,6 +284,10 @@ static Suite *suite(void)
     tcase_add_test(tcase, off_is_off);
     tcase_add_test(tcase, relays_that_are_not_open_are_left_alone);
     tcase_add_test(tcase, a_big_table_is_looked_at_in_slices);
+    tcase_add_test(tcase, relays_that_go_leave_no_gap);
+    tcase_add_test(tcase, nothing_to_look_at_costs_nothing);
+    tcase_add_test(tcase, what_a_plane_tells_adds_up);
+    tcase_add_test(tcase, what_a_plane_tells_ends_the_relay);
     suite_add_tcase(suite, tcase);
     return suite;
 }
