@@ -23,6 +23,8 @@
 #define SHARE_OF_ALL 8
 /* The last eighth is for addresses that have few ports yet. */
 #define FEW_PORTS 4
+/* In groups up to here every port is tried. */
+#define SMALL_GROUP 64
 #define HELD_PORTS_MAX (1u << 20)
 
 /* Datagrams are read for so many ports in one turn of the loop. */
@@ -378,15 +380,14 @@ static bool is_worth_trying(const struct group *group, uint32_t now_ms)
 }
 
 int held_ports_choose(struct held_ports *ports, enum bpf_end end, const struct ip_address *address,
-                      bool fresh, uint32_t now_ms, uint32_t *out)
+                      uint32_t now_ms, uint32_t *out)
 {
     struct group *group = find_group(ports, end, address);
     int rc = -EADDRNOTAVAIL;
 
     if (group == NULL)
         return -ENOMEM;
-    if ((fresh || group->open_count == 0) && may_open(ports, group) &&
-        is_worth_trying(group, now_ms)) {
+    if (may_open(ports, group) && is_worth_trying(group, now_ms)) {
         rc = open_fresh(ports, group, out);
         if (rc == 0)
             return 0;
@@ -397,6 +398,17 @@ int held_ports_choose(struct held_ports *ports, enum bpf_end end, const struct i
         return rc;
     *out = group->open[random_source_below(&ports->random, group->open_count)];
     return 0;
+}
+
+uint32_t held_ports_other(struct held_ports *ports, uint32_t index)
+{
+    const struct held_port *port = &ports->list[index];
+    const struct group *group = &ports->groups[port->group];
+    const uint32_t place = group->open_count <= SMALL_GROUP
+                               ? (port->place + 1) % group->open_count
+                               : random_source_below(&ports->random, group->open_count);
+
+    return group->open[place];
 }
 
 struct endpoint held_ports_endpoint(const struct held_ports *ports, uint32_t index)

@@ -50,12 +50,19 @@ uint32_t held_ports_max(bool alone);
 int held_ports_open(struct held_ports **out, const struct held_ports_config *config);
 
 /*
- * A port for BND (BPF_CLIENT) or egress (BPF_TARGET) on `address`; the caller uses it at once. With
- * `fresh` one that nobody has, if possible. Returns 0 with *out, or -errno: -EADDRNOTAVAIL (no port
+ * A port for BND (BPF_CLIENT) or egress (BPF_TARGET) on `address`, one that nobody has if possible;
+ * the caller uses it at once. Returns 0 with *out, or -errno: -EADDRNOTAVAIL (no port
  * can be bound and none is open), or what bind() and its like said.
  */
 int held_ports_choose(struct held_ports *ports, enum bpf_end end, const struct ip_address *address,
-                      bool fresh, uint32_t now_ms, uint32_t *out);
+                      uint32_t now_ms, uint32_t *out);
+
+/*
+ * Another port of the same group that is open, after `port` turned out not to do; the same where
+ * there is one alone. In small groups each comes once before the first comes again, in others it is
+ * random.
+ */
+uint32_t held_ports_other(struct held_ports *ports, uint32_t port);
 
 /* One more user; each flow uses a port once. */
 void held_ports_use(struct held_ports *ports, uint32_t port, uint32_t flow);

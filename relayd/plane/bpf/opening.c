@@ -118,7 +118,7 @@ struct opening {
     const char *what; /* where it failed */
 };
 
-static int take_port(struct opening *opening, enum bpf_end end, bool fresh)
+static int take_port(struct opening *opening, enum bpf_end end)
 {
     struct bpf_plane *plane = opening->plane;
     const struct prospect *prospect = &plane->prospect;
@@ -127,7 +127,7 @@ static int take_port(struct opening *opening, enum bpf_end end, bool fresh)
 
     if (*held != HELD_NONE)
         return 0;
-    const int rc = held_ports_choose(plane->ports, end, address, fresh, turns_now_ms(plane), held);
+    const int rc = held_ports_choose(plane->ports, end, address, turns_now_ms(plane), held);
     if (rc == 0)
         held_ports_use(plane->ports, *held, opening->index);
     else
@@ -169,15 +169,31 @@ static void write_slot(struct opening *opening)
     opening->slot->bytes_per_second = relay->limits.bytes_per_second;
 }
 
-/* One try with the ports that there are and, where there is none, with another. Returns 0, -EEXIST
- * (the port that others have is left), or -errno. */
-static int try_place(struct opening *opening, bool fresh)
+/* Others have this one for the same peer. Returns -EEXIST with another, or -EADDRNOTAVAIL. */
+static int change_port(struct opening *opening, enum bpf_end end)
+{
+    struct held_ports *ports = opening->plane->ports;
+    const uint32_t other = held_ports_other(ports, opening->flow->held[end]);
+
+    opening->plane->count.tries++;
+    opening->what = end == BPF_CLIENT ? "BND" : "egress";
+    if (other == opening->flow->held[end])
+        return -EADDRNOTAVAIL;
+    leave_port(opening, end);
+    opening->flow->held[end] = other;
+    held_ports_use(ports, other, opening->index);
+    return -EEXIST;
+}
+
+/* One try with the ports that there are; those that are missing are chosen. Returns 0, -EEXIST (one
+ * was changed for the next try), or -errno. */
+static int try_place(struct opening *opening)
 {
     struct bpf_plane *plane = opening->plane;
-    int rc = take_port(opening, BPF_CLIENT, fresh);
+    int rc = take_port(opening, BPF_CLIENT);
 
     if (rc == 0)
-        rc = take_port(opening, BPF_TARGET, fresh);
+        rc = take_port(opening, BPF_TARGET);
     if (rc < 0)
         return rc;
     write_slot(opening);
@@ -185,27 +201,22 @@ static int try_place(struct opening *opening, bool fresh)
     case ROWS_OK:
         return 0;
     case ROWS_CLIENT_TAKEN:
-        opening->what = "BND";
-        leave_port(opening, BPF_CLIENT);
-        break;
+        return change_port(opening, BPF_CLIENT);
     case ROWS_TARGET_TAKEN:
-        opening->what = "egress";
-        leave_port(opening, BPF_TARGET);
-        break;
+        return change_port(opening, BPF_TARGET);
     case ROWS_FULL:
-        opening->what = "flows";
-        return -ENOSPC;
+        break;
     }
-    plane->count.tries++;
-    return -EEXIST;
+    opening->what = "flows";
+    return -ENOSPC;
 }
 
 static int try_places(struct opening *opening)
 {
-    int rc = try_place(opening, true);
+    int rc = -EEXIST;
 
-    for (unsigned tries = 1; rc == -EEXIST && tries < PLACE_TRIES; tries++)
-        rc = try_place(opening, false);
+    for (unsigned tries = 0; rc == -EEXIST && tries < PLACE_TRIES; tries++)
+        rc = try_place(opening);
     return rc;
 }
 
@@ -241,7 +252,7 @@ static int try_after_evictions(struct opening *opening)
         }
         flow_evict(plane, oldest);
         rows_flush(&plane->rows);
-        rc = try_place(opening, true);
+        rc = try_place(opening);
         if (rc == 0)
             break;
     }
