@@ -47,13 +47,16 @@ enum bpf_slot_state {
     BPF_SLOT_TOMBSTONE = 2, /* carried no more; TCP segments are answered with RST, by relayd */
 };
 
-/* Flags of a direction, `seen`: set by the program (atomic OR), never cleared while OPEN. */
+/* Flags of a direction, `seen`: set by the program (atomic OR), never cleared while OPEN.
+ * FIN_ACKED: the other end has acknowledged this direction's FIN. UNREACHABLE: ICMP "unreachable"
+ * about this direction's packets was carried ("too big" is part of normal life, and sets nothing).
+ */
 #define BPF_SEEN_PACKET 0x01u      /* any packet was carried */
 #define BPF_SEEN_SYN 0x02u         /* TCP; from the target: SYN and ACK */
 #define BPF_SEEN_FIN 0x04u         /* TCP */
 #define BPF_SEEN_RST 0x08u         /* TCP, carried */
-#define BPF_SEEN_FIN_ACKED 0x10u   /* TCP: the other end's ACK came after this direction's FIN */
-#define BPF_SEEN_UNREACHABLE 0x20u /* an ICMP error about this direction's packets was carried */
+#define BPF_SEEN_FIN_ACKED 0x10u   /* TCP */
+#define BPF_SEEN_UNREACHABLE 0x20u /* see above */
 #define BPF_SEEN_LIMIT 0x40u       /* max_bytes is used up: packets are dropped */
 #define BPF_SEEN_ESTABLISHED 0x80u /* TCP: an ACK after the SYN; of the client: the third step */
 
@@ -79,11 +82,16 @@ struct bpf_direction {
     __u32 port_sum;    /* L4: of the ports */
     __u32 header_sum;  /* IPv4 header: of the addresses (the program adds the TTL's) */
     __u32 seen;        /* BPF_SEEN_… */
-    /* Token bucket of limits.bytes_per_second, the program's; 0 at the start: full. */
-    __s64 tokens; /* octets */
-    __u64 filled_ns;
-    __u64 reserved;
+    /* What follows is the program's; 0 at the start. */
+    __u64 paid_ns; /* limits.bytes_per_second: what was sent is paid until then (CLOCK_MONOTONIC) */
+    __u32 other_fin;   /* TCP: the other end's FIN waits for this one's acknowledgment … */
+    __u32 fin_ack;     /* … which is at least this number, in host byte order */
+    __u32 answered_ms; /* answers to this end are paid until then */
+    __u32 reserved;
 };
+
+#define BPF_BURST_NS 250000000ull
+#define BPF_BURST_OCTETS 131072ull
 
 struct bpf_slot {
     __u32 generation; /* of the relay in it; changes with each */
@@ -92,7 +100,8 @@ struct bpf_slot {
     __u32 epoch;      /* must equal peers[peer] */
     struct bpf_side side[BPF_ENDS];
     __u64 max_bytes;        /* of both directions together; 0: no limit */
-    __u64 bytes_per_second; /* of each direction; 0: no limit */
+    __u64 bytes_per_second; /* of each direction, payload; 0: no limit. A burst may have
+                               BPF_BURST_NS of it, and BPF_BURST_OCTETS in any case */
     struct bpf_direction from[BPF_ENDS];
 };
 
@@ -110,11 +119,14 @@ enum bpf_hop_state {
 
 struct bpf_hop {
     __u32 interface;
-    __u32 state;      /* enum bpf_hop_state */
-    __u32 mtu;        /* of IP packets */
+    __u32 state; /* enum bpf_hop_state */
+    __u32 mtu;   /* of IP packets */
+    /* struct bpf_redir_neigh: */
     __u32 family;     /* AF_INET or AF_INET6, of `gateway` */
     __u32 gateway[4]; /* the next hop, or the peer itself where it is on the link; IPv4 in the first
-                         word (not mapped), for bpf_redirect_neigh() */
+                         word (not mapped) */
+    /* As in the link-layer header. The program reads the first eight octets as one word: written as
+     * one word, a change is never seen by halves. */
     __u8 destination_mac[6];
     __u8 source_mac[6];
     __u32 reserved;
@@ -177,7 +189,9 @@ struct bpf_answer {
     __u32 payload; /* TCP payload octets of the whole packet (for RST's acknowledgment) */
     __u8 head[BPF_ANSWER_HEAD];
 };
+/* To all, and to one end of a relay; bursts of a tenth of a second are allowed. */
 #define BPF_ANSWERS_PER_SECOND 1000u
+#define BPF_ANSWERS_PER_SECOND_OF_END 100u
 
 /* Sizes of the rings, powers of two; a record takes 8 octets more than its struct. */
 #define BPF_EVENTS_OCTETS (1u << 20)
