@@ -44,8 +44,9 @@ struct daemon {
     struct guard *guard;
     uv_signal_t term, interrupt, hangup;
     uv_timer_t stop;
-    bool handles_ready;  /* the signals and the timer are initialised */
-    uint64_t stop_at_ms; /* when patience ends */
+    uint32_t socket_relays; /* that the socket plane may carry; 0: there is none */
+    bool handles_ready;     /* the signals and the timer are initialised */
+    uint64_t stop_at_ms;    /* when patience ends */
     uint64_t stop_cursor;
 };
 
@@ -163,6 +164,22 @@ static enum plane_choice chosen_plane(const struct daemon *daemon)
                                        : (enum plane_choice)daemon->config->plane;
 }
 
+/* Relays that sockets may carry: limits.relays, as far as there are descriptors for. A faster plane
+ * has half of them for the ports that it holds. */
+static uint32_t socket_relays(const struct daemon *daemon)
+{
+    unsigned fds = daemon->options->transport->fds_per_relay;
+    uint64_t wanted = daemon->config->limits.relays, relays;
+
+    if (daemon->planes.count == 0) {
+        relays = fd_budget_clamp("limits.relays", wanted, fds);
+    } else {
+        relays = fd_budget_total() / 2 / fds;
+    }
+    relays = relays < wanted ? relays : wanted;
+    return relays == 0 ? 1 : (uint32_t)relays;
+}
+
 /* The planes that are built, fastest first. */
 static int setup_planes(struct daemon *daemon)
 {
@@ -172,7 +189,9 @@ static int setup_planes(struct daemon *daemon)
     if (chosen_plane(daemon) == PLANE_BPF) {
         return setup_failed("BPF plane", -ENOSYS);
     }
-    int result = socket_plane_new(&plane, &daemon->loop, daemon->config, daemon->endpoints);
+    daemon->socket_relays = socket_relays(daemon);
+    int result = socket_plane_new(&plane, &daemon->loop, daemon->config, daemon->endpoints,
+                                  daemon->socket_relays);
     if (result < 0) {
         return setup_failed("socket plane", result);
     }
@@ -200,9 +219,9 @@ static int setup_relays(struct daemon *daemon)
     if (result < 0) {
         return result;
     }
-    uint64_t relays =
-        fd_budget_clamp("limits.relays", config->limits.relays, transport->fds_per_relay);
-    result = relay_table_new(&daemon->table, relays == 0 ? 1 : (uint32_t)relays);
+    uint32_t relays = planes_need_descriptors(&daemon->planes) ? daemon->socket_relays
+                                                               : (uint32_t)config->limits.relays;
+    result = relay_table_new(&daemon->table, relays);
     if (result < 0) {
         return setup_failed("table of relays", result);
     }
@@ -291,6 +310,25 @@ static gid_t admin_group(const char *name)
     return group->gr_gid;
 }
 
+static void warn_about_descriptors(const struct daemon *daemon)
+{
+    unsigned long long wanted = daemon->config->limits.relays;
+
+    if (daemon->socket_relays == 0 || daemon->socket_relays >= wanted) {
+        return;
+    }
+    if (planes_need_descriptors(&daemon->planes)) {
+        relayd_admin_warn(daemon->admin,
+                          "limits.relays is %llu, but the limit of open files allows only %u",
+                          wanted, daemon->socket_relays);
+    } else {
+        relayd_admin_warn(daemon->admin,
+                          "sockets carry only %u of the %llu relays of limits.relays: the limit "
+                          "of open files",
+                          daemon->socket_relays, wanted);
+    }
+}
+
 static int setup_admin(struct daemon *daemon)
 {
     char path[PATH_TEXT_MAX];
@@ -306,11 +344,7 @@ static int setup_admin(struct daemon *daemon)
     if (result < 0) {
         return setup_failed(config.server.fd >= 0 ? "inherited admin socket" : path, result);
     }
-    if (relay_table_max(daemon->table) < daemon->config->limits.relays) {
-        relayd_admin_warn(
-            daemon->admin, "limits.relays is %llu, but the limit of open files allows only %u",
-            (unsigned long long)daemon->config->limits.relays, relay_table_max(daemon->table));
-    }
+    warn_about_descriptors(daemon);
     return 0;
 }
 

@@ -24,7 +24,9 @@ static const struct metric standard[RELAYD_METRIC_COUNT] = {
     [RELAYD_RELAYS_ACTIVE] = GAUGE("relays_active", "Relays whose client has come."),
     [RELAYD_RELAYS_CLOSING] = GAUGE("relays_closing", "Relays that are being taken down."),
     [RELAYD_RELAYS_ORPHANED] = GAUGE("relays_orphaned", "Relays of N2 peers that were lost."),
-    [RELAYD_RELAYS_MAX] = GAUGE("relays_max", "limits.relays, clamped to the descriptors at hand."),
+    [RELAYD_RELAYS_MAX] =
+        GAUGE("relays_max",
+              "limits.relays; clamped to the descriptors at hand where every relay needs some."),
     [RELAYD_RELAYS_PLANE] = GAUGE("relays_plane_socket", "Relays carried by sockets."),
     [RELAYD_RELAYS_PLANE + 1] = GAUGE("relays_plane_bpf", "Relays carried by the kernel."),
     [RELAYD_ORDERS] = COUNTER("orders", "OpenRelay messages."),

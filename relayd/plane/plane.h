@@ -14,6 +14,8 @@ struct plane;
 
 struct plane_ops {
     enum n2_plane id;
+    /* Each relay takes descriptors (transport->fds_per_relay): they bound how many there can be. */
+    bool needs_descriptors;
     /* May this plane carry the flow? NULL: yes; otherwise why not (static text, shown as
      * plane_reason of the plane that does). */
     const char *(*refuses)(const struct plane *plane, const struct relay *relay);

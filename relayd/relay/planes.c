@@ -36,6 +36,16 @@ struct plane *planes_choose(const struct planes *planes, const struct relay *rel
     return NULL;
 }
 
+bool planes_need_descriptors(const struct planes *planes)
+{
+    for (size_t i = 0; i < planes->count; i++) {
+        if (!planes->list[i]->ops->needs_descriptors) {
+            return false;
+        }
+    }
+    return true;
+}
+
 uint32_t planes_bits(const struct planes *planes)
 {
     uint32_t bits = 0;

@@ -27,6 +27,9 @@ void planes_add(struct planes *planes, struct plane *plane);
 struct plane *planes_choose(const struct planes *planes, const struct relay *relay,
                             const char **reason);
 
+/* Does each relay need descriptors, whichever plane carries it? */
+bool planes_need_descriptors(const struct planes *planes);
+
 /* For Hello: bit 1 << enum n2_plane of each. */
 uint32_t planes_bits(const struct planes *planes);
 

@@ -1,14 +1,18 @@
 /*
  * make_corpus DIRECTORY: writes the seed corpora of N2 and of the admin protocol into DIRECTORY/n2
  * and DIRECTORY/admin: the largest valid message of every type from the encoders, and some that are
- * broken. The result is committed; run it again when the messages change.
+ * broken. DIRECTORY/answer: packets that the BPF plane may have to answer. The result is committed;
+ * run it again when the messages change.
  */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include <netinet/in.h>
+
 #include "proto/frame.h"
+#include "tests/harness/craft.h"
 #include "tests/unit/proto/raw.h"
 #include "tests/unit/proto/samples.h"
 
@@ -125,6 +129,44 @@ static void write_broken(void)
     write_file("admin", "bad_empty", NULL, 0);
 }
 
+/* As fuzz_answer.c reads it: kind, interface, MTU, payload, packet. */
+static void write_answer(const char *name, uint8_t kind, const struct craft *packet)
+{
+    static uint8_t input[13 + CRAFT_MAX] = {[4] = 2, [7] = 5, [12] = 200};
+
+    input[0] = kind;
+    const size_t length = craft_build(packet, input + 13, CRAFT_MAX);
+    write_file("answer", name, input, 13 + (length < 128 ? length : 128));
+}
+
+static void write_answers(void)
+{
+    static const char *const kinds[] = {NULL, "expired", "big", "reset"};
+    static const uint8_t options[14] = {1, 12};
+    char name[64];
+
+    for (unsigned i = 0; i < 12; i++) {
+        const bool v6 = i % 2 == 1, tcp = i % 4 >= 2;
+        struct craft packet = {.protocol = tcp ? IPPROTO_TCP : IPPROTO_UDP,
+                               .tcp_flags = i < 8 ? CRAFT_ACK : CRAFT_SYN,
+                               .length = 200,
+                               .ttl = 1};
+        const uint8_t kind = (uint8_t)(i / 4 + 1);
+        endpoint_parse(v6 ? "[fd77:1::2]:40000" : "10.77.1.2:40000", &packet.source);
+        endpoint_parse(v6 ? "[fd77:1::1]:20001" : "10.77.1.1:20001", &packet.destination);
+        snprintf(name, sizeof(name), "%s_%s_%s", kinds[kind], v6 ? "v6" : "v4",
+                 tcp ? "tcp" : "udp");
+        write_answer(name, kind, &packet);
+        packet.options = options;
+        packet.options_length = sizeof(options);
+        packet.extensions[0] = (struct craft_extension){IPPROTO_HOPOPTS, options, sizeof(options)};
+        packet.extensions[1] = (struct craft_extension){IPPROTO_FRAGMENT, "\0\1\0\0\0\1", 6};
+        snprintf(name, sizeof(name), "options_%s_%s_%s", kinds[kind], v6 ? "v6" : "v4",
+                 tcp ? "tcp" : "udp");
+        write_answer(name, kind, &packet);
+    }
+}
+
 int main(int argc, char **argv)
 {
     if (argc != 2) {
@@ -134,5 +176,6 @@ int main(int argc, char **argv)
     directory = argv[1];
     write_valid();
     write_broken();
+    write_answers();
     return 0;
 }

@@ -20,7 +20,7 @@ int answers_open(struct answers **out);
 /* Sends it, or drops it: the record is checked as if it came from the network. Never blocks. NULL
  * for `answers`: dropped. */
 void answers_send(struct answers *answers, const struct bpf_answer *answer);
-/* Sent and dropped ones. */
+/* Sent and dropped ones. NULL is allowed. */
 void answers_status(const struct answers *answers, struct admin_status *out);
 void answers_close(struct answers *answers); /* NULL is allowed */
 

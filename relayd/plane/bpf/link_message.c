@@ -58,6 +58,30 @@ static void take_v6_settings(const struct nlmsghdr *message, uint8_t family,
         take_mtu_v6(settings, out);
 }
 
+static void take_name(const struct nlmsghdr *message, struct link_message *out)
+{
+    const struct rtattr *name = netlink_find(message, sizeof(struct ifinfomsg), IFLA_IFNAME, 1);
+    size_t length = name ? RTA_PAYLOAD(name) : 0;
+
+    if (length >= sizeof(out->name))
+        length = sizeof(out->name) - 1;
+    if (name)
+        memcpy(out->name, RTA_DATA(name), length);
+}
+
+/* Has it a master that takes its packets? Those of a VRF stay its own. */
+static bool is_port(const struct nlmsghdr *message)
+{
+    const size_t header = sizeof(struct ifinfomsg);
+    const struct rtattr *info = netlink_find(message, header, IFLA_LINKINFO, 0);
+    const struct rtattr *kind =
+        info ? netlink_find_within(info, 0, IFLA_INFO_SLAVE_KIND, sizeof("vrf")) : NULL;
+    uint32_t master = 0;
+
+    return netlink_u32(message, header, IFLA_MASTER, &master) && master != 0 &&
+           (!kind || memcmp(RTA_DATA(kind), "vrf", sizeof("vrf")) != 0);
+}
+
 bool link_message_parse(const struct nlmsghdr *message, struct link_message *out)
 {
     const struct ifinfomsg *link = NLMSG_DATA(message);
@@ -86,5 +110,7 @@ bool link_message_parse(const struct nlmsghdr *message, struct link_message *out
     if (out->layer == LINK_ETHERNET && address)
         memcpy(out->mac, RTA_DATA(address), sizeof(out->mac));
     take_v6_settings(message, link->ifi_family, out);
+    take_name(message, out);
+    out->port = is_port(message);
     return true;
 }

@@ -25,6 +25,8 @@ struct link_message {
     uint8_t mac[6];     /* its own address; LINK_ETHERNET */
     uint32_t mtu;       /* of IPv4 packets */
     uint32_t mtu_v6;    /* of IPv6 packets: router advertisements may lower it */
+    char name[16];      /* IFNAMSIZ; empty where the message has none */
+    bool port; /* of a bridge, a bond, …: that one's packets, not its own, come in here */
 };
 
 /*

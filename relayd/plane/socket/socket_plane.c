@@ -67,7 +67,14 @@ static const char *socket_plane_refuses(const struct plane *plane, const struct 
 
 static void socket_plane_open(struct plane *plane, struct relay *relay)
 {
-    flow_of(relay)->open(from_plane(plane), relay);
+    struct socket_plane *socket_plane = from_plane(plane);
+
+    if (socket_plane->flows >= socket_plane->flows_max) {
+        socket_plane->flows_refused++;
+        relay_open_failed(relay, N2_ERROR_GENERAL, "no descriptors left");
+        return;
+    }
+    flow_of(relay)->open(socket_plane, relay);
 }
 
 static void socket_plane_close(struct plane *plane, struct relay *relay, bool abort)
@@ -134,6 +141,8 @@ static void socket_plane_status(const struct plane *plane, struct admin_status *
 
     pipe_pool_figures(socket_plane->pipes, &pipes);
     admin_status_counter(out, "flows_open", socket_plane->flows);
+    admin_status_counter(out, "flows_max", socket_plane->flows_max);
+    admin_status_counter(out, "flows_refused", socket_plane->flows_refused);
     admin_status_counter(out, "pipes_open", pipes.open);
     admin_status_counter(out, "pipes_idle", pipes.idle);
     admin_status_counter(out, "pipes_shrunk", pipes.shrunk);
@@ -164,6 +173,7 @@ static void socket_plane_free(struct plane *plane)
 
 static const struct plane_ops socket_plane_ops = {
     .id = N2_PLANE_SOCKET,
+    .needs_descriptors = true,
     .refuses = socket_plane_refuses,
     .open = socket_plane_open,
     .close = socket_plane_close,
@@ -186,7 +196,7 @@ static bool kernel_mangles_gso(void)
 }
 
 int socket_plane_new(struct plane **out, uv_loop_t *loop, const struct relayd_config *config,
-                     struct endpoints *endpoints)
+                     struct endpoints *endpoints, uint32_t relays_max)
 {
     struct socket_plane *plane = calloc(1, sizeof(*plane));
 
@@ -201,6 +211,7 @@ int socket_plane_new(struct plane **out, uv_loop_t *loop, const struct relayd_co
     plane->loop = loop;
     plane->config = config;
     plane->endpoints = endpoints;
+    plane->flows_max = relays_max;
     if (kernel_mangles_gso())
         socket_plane_disable_gso(plane, EOPNOTSUPP);
     signal(SIGPIPE, SIG_IGN);

@@ -30,7 +30,9 @@ struct socket_plane {
     const struct relayd_config *config;
     struct endpoints *endpoints;
     struct pipe_pool *pipes;
-    uint32_t flows;    /* open ones */
+    uint32_t flows;         /* open ones, … */
+    uint32_t flows_max;     /* … and as many as there are descriptors for */
+    uint64_t flows_refused; /* for want of them */
     bool gso_disabled; /* sticky: the kernel has refused UDP_SEGMENT with EIO, or is known to mangle
                           it */
     uint64_t tcp_copies;      /* times that octets were copied for want of a pipe */
@@ -39,10 +41,10 @@ struct socket_plane {
     struct associate_figures associate;
 };
 
-/* Everything is borrowed and has to outlive the plane. Returns 0 or -errno. SIGPIPE is ignored from
- * then on: splice(2) knows no MSG_NOSIGNAL. */
+/* Everything is borrowed and has to outlive the plane, which carries up to `relays_max` relays.
+ * Returns 0 or -errno. SIGPIPE is ignored from then on: splice(2) knows no MSG_NOSIGNAL. */
 int socket_plane_new(struct plane **out, uv_loop_t *loop, const struct relayd_config *config,
-                     struct endpoints *endpoints);
+                     struct endpoints *endpoints, uint32_t relays_max);
 
 /* Tells the log (event "relay-socket-error", rate-limited) why a relay will end with
  * N2_REASON_ERROR. `error`: errno, either sign. */

@@ -775,6 +775,10 @@ START_TEST(the_plane_and_its_reason)
     ck_assert_ptr_null(planes_choose(&fake.planes, relay, &reason));
     ck_assert_str_eq(reason, "families differ");
     ck_assert_uint_eq(planes_bits(&fake.planes), 1u << N2_PLANE_SOCKET);
+    fake.plane.ops.needs_descriptors = true;
+    ck_assert(!planes_need_descriptors(&fake.planes));
+    slow.ops.needs_descriptors = true;
+    ck_assert(planes_need_descriptors(&fake.planes));
 }
 END_TEST
 

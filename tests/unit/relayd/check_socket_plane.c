@@ -127,6 +127,37 @@ START_TEST(test_refuses)
 }
 END_TEST
 
+/* N2-RELAY-040: the plane takes no more relays than there are descriptors for, whatever the size of
+ * the table. */
+START_TEST(test_share_of_descriptors)
+{
+    const uint8_t ptcl = _i % 2 == 0 ? PTCL_TCP : PTCL_UDP;
+    struct tcp_connection c;
+
+    plane_fixture_socket_plane(&fixture)->flows_max = 1;
+    tcp_connection_prepare(&c, &fixture, false, false);
+    fake_relay_open_wait(&c.relay, &fixture);
+    for (unsigned refused = 1; refused < 3; refused++) {
+        struct fake_relay relay;
+        fake_relay_init(&relay, &fixture, ptcl, &c.relay.relay.source, &c.relay.relay.destination);
+        fake_relay_open(&relay);
+        ck_assert_uint_eq(relay.failed, 1);
+        ck_assert_int_eq(relay.error, N2_ERROR_GENERAL);
+        ck_assert_str_eq(relay.text, "no descriptors left");
+        fake_relay_finish(&relay, &fixture);
+        ask();
+        ck_assert_uint_eq(figure("flows_open"), 1);
+        ck_assert_uint_eq(figure("flows_max"), 1);
+        ck_assert_uint_eq(figure("flows_refused"), refused);
+    }
+    tcp_connection_dispose(&c);
+    WAIT_FOR(&fixture, plane_fixture_socket_plane(&fixture)->flows == 0);
+    tcp_connection_prepare(&c, &fixture, false, false);
+    fake_relay_open_wait(&c.relay, &fixture);
+    tcp_connection_dispose(&c);
+}
+END_TEST
+
 int main(void)
 {
     Suite *suite = suite_create("socket_plane");
@@ -138,6 +169,7 @@ int main(void)
     tcase_add_test(tests, test_warnings);
     tcase_add_test(tests, test_bounds);
     tcase_add_test(tests, test_refuses);
+    tcase_add_loop_test(tests, test_share_of_descriptors, 0, 2);
     suite_add_tcase(suite, tests);
     srunner_run_all(runner, CK_ENV);
     const int failed = srunner_ntests_failed(runner);

@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "relayd/relay/table.h"
 #include "relayd/transport/transport.h"
 
 /* ---- upcalls -----------------------------------------------------------------------------------
@@ -187,7 +188,7 @@ void plane_fixture_setup(struct plane_fixture *fixture)
     config->tcp.fin_timeout_ms = 60000;
     config->tcp.pipe_size = 1024 * 1024;
     ck_assert_int_eq(endpoints_new(&fixture->endpoints, config, NULL, 1), 0);
-    ck_assert_int_eq(socket_plane_new(&fixture->plane, &fixture->loop, config, fixture->endpoints),
+    ck_assert_int_eq(socket_plane_new(&fixture->plane, &fixture->loop, config, fixture->endpoints, RELAY_TABLE_MAX),
                      0);
 }
 
