@@ -112,8 +112,8 @@ struct n2_hello { /* Hello and HelloAck */
 
 struct n2_limits { /* 0: none */
     uint64_t idle_ms;
-    uint64_t max_bytes;
-    uint64_t bytes_per_second;
+    uint64_t max_bytes;        /* payload of both directions together */
+    uint64_t bytes_per_second; /* payload of each direction */
 };
 
 struct n2_counters { /* up: client to target */

@@ -56,9 +56,6 @@ static bool judge_service(const struct relay_context *context, const struct rela
         return order_refuse(why, N2_ERROR_UNSUPPORTED, "%s is not served here",
                             ptcl_format(order->ptcl, name));
     }
-    if (order->limits.bytes_per_second != 0) {
-        return order_refuse(why, N2_ERROR_UNSUPPORTED, "limits of rate are not served");
-    }
     return true;
 }
 

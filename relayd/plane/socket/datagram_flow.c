@@ -387,6 +387,8 @@ struct datagram_flow *datagram_flow_new(struct socket_plane *plane, struct relay
     flow->timer.data = flow;
     flow->handles = 1;
     flow->last_ms = uv_now(plane->loop);
+    token_bucket_init(&flow->up.bucket, relay->limits.bytes_per_second, flow->last_ms);
+    token_bucket_init(&flow->down.bucket, relay->limits.bytes_per_second, flow->last_ms);
     plane->flows++;
     return flow;
 }

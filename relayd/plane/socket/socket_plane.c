@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <signal.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,6 +152,7 @@ static void socket_plane_status(const struct plane *plane, struct admin_status *
     admin_status_counter(out, "clients_refused", socket_plane->clients_refused);
     admin_status_counter(out, "udp_gso_disabled", socket_plane->gso_disabled);
     admin_status_counter(out, "udp_send_drops", socket_plane->udp_send_drops);
+    admin_status_counter(out, "udp_rate_drops", socket_plane->udp_rate_drops);
     report_associate(&socket_plane->associate, out);
     endpoints_each_pool(socket_plane->endpoints, report_pool, &report);
     admin_status_counter(out, "ports_free", report.total);
@@ -163,12 +165,19 @@ static void socket_plane_status(const struct plane *plane, struct admin_status *
                              "UDP segmentation offload is off: this kernel or device refuses it");
 }
 
+static void on_throttle_closed(uv_handle_t *handle)
+{
+    struct throttle *throttle = handle->data;
+
+    free((char *)throttle - offsetof(struct socket_plane, throttle));
+}
+
 static void socket_plane_free(struct plane *plane)
 {
     struct socket_plane *socket_plane = from_plane(plane);
 
     pipe_pool_free(socket_plane->pipes);
-    free(socket_plane);
+    throttle_close(&socket_plane->throttle, on_throttle_closed);
 }
 
 static const struct plane_ops socket_plane_ops = {
@@ -212,6 +221,7 @@ int socket_plane_new(struct plane **out, uv_loop_t *loop, const struct relayd_co
     plane->config = config;
     plane->endpoints = endpoints;
     plane->flows_max = relays_max;
+    throttle_init(&plane->throttle, loop);
     if (kernel_mangles_gso())
         socket_plane_disable_gso(plane, EOPNOTSUPP);
     signal(SIGPIPE, SIG_IGN);

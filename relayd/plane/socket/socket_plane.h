@@ -9,6 +9,7 @@
 #include "relayd/plane/endpoints.h"
 #include "relayd/plane/plane.h"
 #include "relayd/plane/socket/pipe_pool.h"
+#include "relayd/plane/socket/throttle.h"
 
 /* Of all UDP ASSOCIATE flows: datagrams of clients (or to them) that went no further. */
 struct associate_figures {
@@ -30,13 +31,15 @@ struct socket_plane {
     const struct relayd_config *config;
     struct endpoints *endpoints;
     struct pipe_pool *pipes;
-    uint32_t flows;         /* open ones, … */
-    uint32_t flows_max;     /* … and as many as there are descriptors for */
-    uint64_t flows_refused; /* for want of them */
+    struct throttle throttle; /* streams that are at their rate */
+    uint32_t flows;           /* open ones, … */
+    uint32_t flows_max;       /* … and as many as there are descriptors for */
+    uint64_t flows_refused;   /* for want of them */
     bool gso_disabled; /* sticky: the kernel has refused UDP_SEGMENT with EIO, or is known to mangle
                           it */
     uint64_t tcp_copies;      /* times that octets were copied for want of a pipe */
     uint64_t clients_refused; /* descriptors that were no connection of the relay's client */
+    uint64_t udp_rate_drops;  /* datagrams above limits.bytes_per_second */
     uint64_t udp_send_drops;  /* datagrams that a full send buffer or the kernel refused */
     struct associate_figures associate;
 };

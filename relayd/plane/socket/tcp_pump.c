@@ -18,6 +18,7 @@
 
 static void on_client(uv_poll_t *poll, int status, int events);
 static void on_target(uv_poll_t *poll, int status, int events);
+static void on_resume(struct throttled *throttled);
 
 #define PUMP_OF(poll, member)                                                                      \
     ((struct tcp_pump *)((char *)(poll)-offsetof(struct tcp_pump, member.poll)))
@@ -34,6 +35,7 @@ void tcp_pump_init(struct tcp_pump *pump, struct socket_plane *plane, struct rel
     pump->ops = ops;
     pump->owner = owner;
     pump->last_ms = uv_now(plane->loop);
+    pump->throttled.resume = on_resume;
     watched_socket_init(&pump->client);
     watched_socket_init(&pump->target);
 }
@@ -68,6 +70,7 @@ int tcp_pump_take_target(struct tcp_pump *pump, int fd)
 void tcp_pump_close(struct tcp_pump *pump, bool abort)
 {
     tcp_pump_sample(pump);
+    throttle_leave(&pump->plane->throttle, &pump->throttled);
     watched_socket_close(&pump->client, abort, pump->ops->closed);
     watched_socket_close(&pump->target, abort, pump->ops->closed);
     tcp_stream_release(&pump->up, pump->plane);
@@ -112,7 +115,7 @@ bool tcp_pump_still_delivers(struct tcp_pump *pump)
     return delivers;
 }
 
-/* Octets that the order's limit still lets in. */
+/* Octets that limits.max_bytes still lets in. */
 static uint64_t allowance(const struct tcp_pump *pump)
 {
     const uint64_t max = pump->relay->limits.max_bytes;
@@ -126,12 +129,21 @@ static uint64_t allowance(const struct tcp_pump *pump)
 /* ---- what to wait for --------------------------------------------------------------------------
  */
 
-static int interest_in(const struct tcp_pump *pump, const struct tcp_stream *from,
-                       const struct tcp_stream *to, bool hung_up)
+/* Reads no more until there is something in the bucket: the sender feels it as back-pressure. */
+static bool is_throttled(struct tcp_pump *pump, struct tcp_stream *from)
+{
+    if (token_bucket_is_ready(&from->bucket, uv_now(pump->plane->loop)))
+        return false;
+    throttle_wait(&pump->plane->throttle, &pump->throttled);
+    return true;
+}
+
+static int interest_in(struct tcp_pump *pump, struct tcp_stream *from, const struct tcp_stream *to,
+                       bool hung_up)
 {
     int interest = 0;
 
-    if (!from->finished && !from->blocked && allowance(pump) != 0)
+    if (!from->finished && !from->blocked && allowance(pump) != 0 && !is_throttled(pump, from))
         interest |= UV_READABLE;
     if (to->blocked)
         interest |= UV_WRITABLE;
@@ -151,6 +163,11 @@ static void update_interest(struct tcp_pump *pump)
                         interest_in(pump, &pump->up, &pump->down, pump->client_hung_up), on_client);
     watched_socket_want(&pump->target,
                         interest_in(pump, &pump->down, &pump->up, pump->target_hung_up), on_target);
+}
+
+static void on_resume(struct throttled *throttled)
+{
+    update_interest((struct tcp_pump *)((char *)throttled - offsetof(struct tcp_pump, throttled)));
 }
 
 void tcp_pump_watch_target(struct tcp_pump *pump)
@@ -224,12 +241,18 @@ static bool move(struct tcp_pump *pump, struct tcp_stream *stream, bool readable
     const int sender = up ? pump->client.fd : pump->target.fd;
     const int receiver = up ? pump->target.fd : pump->client.fd;
     const uint64_t before = stream->bytes + stream->in_pipe;
+    const uint64_t now_ms = uv_now(pump->plane->loop);
+    const uint64_t in_total = allowance(pump);
+    const uint64_t in_time = token_bucket_content(&stream->bucket, now_ms);
     int error = 0;
     const enum tcp_stream_result result =
-        tcp_stream_pump(stream, pump->plane, sender, receiver, readable, allowance(pump), &error);
+        tcp_stream_pump(stream, pump->plane, sender, receiver, readable,
+                        in_total < in_time ? in_total : in_time, &error);
+    const uint64_t read = stream->bytes + stream->in_pipe - before;
 
-    if (stream->bytes + stream->in_pipe != before || result == TCP_STREAM_FINISHED)
-        pump->last_ms = uv_now(pump->plane->loop);
+    token_bucket_take(&stream->bucket, read);
+    if (read != 0 || result == TCP_STREAM_FINISHED)
+        pump->last_ms = now_ms;
     return judge(pump, stream, result, error);
 }
 
@@ -239,10 +262,13 @@ void tcp_pump_start(struct tcp_pump *pump, const uint8_t *early, size_t length)
 
     pump->started = true;
     pump->last_ms = uv_now(pump->plane->loop);
+    token_bucket_init(&pump->up.bucket, pump->relay->limits.bytes_per_second, pump->last_ms);
+    token_bucket_init(&pump->down.bucket, pump->relay->limits.bytes_per_second, pump->last_ms);
     if (length > most)
         length = (size_t)most;
     if (length != 0) {
         int error = 0;
+        token_bucket_take(&pump->up.bucket, length); /* it is full, and they are few */
         const enum tcp_stream_result result =
             tcp_stream_push(&pump->up, pump->plane, pump->target.fd, early, length, &error);
         if (!judge(pump, &pump->up, result, error))

@@ -29,6 +29,7 @@ struct tcp_pump {
     void *owner;
     struct watched_socket client, target;
     struct tcp_stream up, down;
+    struct throttled throttled;        /* waits for one of their buckets */
     uint64_t last_ms;                  /* when something was moved last */
     uint64_t up_packets, down_packets; /* as of the last look */
     uint64_t acknowledged;             /* by both, as of the last look */

@@ -7,6 +7,7 @@
 #define SOCKST_RELAYD_TCP_STREAM_H
 
 #include "relayd/plane/socket/socket_plane.h"
+#include "relayd/plane/socket/token_bucket.h"
 
 struct tcp_stream {
     struct pipe_ends pipe; /* valid while has_pipe */
@@ -15,6 +16,7 @@ struct tcp_stream {
     bool finished;    /* everything up to the sender's FIN was written and the FIN passed on */
     uint32_t in_pipe; /* octets */
     uint64_t bytes;   /* written so far */
+    struct token_bucket bucket; /* of what is read */
 };
 
 enum tcp_stream_result {

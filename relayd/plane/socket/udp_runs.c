@@ -220,11 +220,17 @@ static void add_piece(struct run *run, const void *octets, uint32_t length)
     run->octets += length;
 }
 
+/* Datagrams of `size`, the last one perhaps smaller, in so many octets; an empty one is one. */
+static uint32_t count_of(uint32_t length, uint32_t size)
+{
+    return length == 0 ? 1 : (length + size - 1) / size;
+}
+
 /* Datagrams of `size`, the last one perhaps smaller, `length` octets in all, join the run. */
 static void join(struct run *run, const struct udp_datagrams *datagrams, const char *octets,
                  uint32_t length, uint32_t size)
 {
-    const uint32_t count = length == 0 ? 1 : (length + size - 1) / size;
+    const uint32_t count = count_of(length, size);
     const uint32_t last = length - (count - 1) * size;
 
     if (run->headed) {
@@ -297,17 +303,40 @@ void udp_runs_begin(struct socket_plane *plane, struct udp_direction *direction,
     area.fd = -1;
 }
 
+/* Keeps of them those that the bucket lets through, the first ones: whole datagrams. Returns false
+ * when none is left. */
+static bool keep_to_rate(struct udp_datagrams *datagrams)
+{
+    struct token_bucket *bucket = &area.direction->bucket;
+    const uint64_t content = token_bucket_content(bucket, uv_now(area.plane->loop));
+    const uint32_t length = datagrams->length, size = datagrams->size;
+
+    if (length > content) {
+        datagrams->length = (uint32_t)content / size * size;
+        area.plane->udp_rate_drops += count_of(length, size);
+        if (datagrams->length == 0)
+            return false;
+        area.plane->udp_rate_drops -= count_of(datagrams->length, size);
+    }
+    token_bucket_take(bucket, datagrams->length);
+    return true;
+}
+
 bool udp_runs_add(int fd, const struct udp_datagrams *datagrams)
 {
+    struct udp_datagrams kept = *datagrams;
+
     if (area.result.over_limit || datagrams->length > area.max_bytes) {
         area.result.over_limit = true;
         return false;
     }
-    area.max_bytes -= datagrams->length;
+    if (!keep_to_rate(&kept))
+        return true;
+    area.max_bytes -= kept.length;
     if (fd != area.fd)
         send_pending();
     area.fd = fd;
-    add(datagrams);
+    add(&kept);
     return true;
 }
 

@@ -11,6 +11,7 @@
 #include <sys/socket.h>
 
 #include "relayd/plane/socket/socket_plane.h"
+#include "relayd/plane/socket/token_bucket.h"
 
 #define UDP_PAYLOAD_MAX 65507 /* of a datagram over IPv4 */
 /* Datagrams in one UDP_SEGMENT send: what every kernel takes. One may receive more at once. */
@@ -18,8 +19,9 @@
 
 /* One direction of a flow. Zeroed: nothing happened yet. */
 struct udp_direction {
-    uint64_t packets, bytes; /* datagrams sent on, and their payload */
-    uint64_t send_drops;     /* datagrams that the kernel did not take */
+    uint64_t packets, bytes;    /* datagrams sent on, and their payload */
+    uint64_t send_drops;        /* datagrams that the kernel did not take */
+    struct token_bucket bucket; /* what it does not let through is dropped */
     uint32_t gso_refused; /* datagrams of this size or more are sent one by one, since they exceed
                              the path's MTU; 0: not yet known */
 };
@@ -41,7 +43,8 @@ struct udp_runs_result {
     bool over_limit; /* max_bytes kept some from being sent */
 };
 
-/* Nothing is pending any more. At most max_bytes of payload will leave. */
+/* Nothing is pending any more. At most max_bytes of payload will leave, and no more than the
+ * direction's bucket holds: datagrams that are above it are dropped and counted. */
 void udp_runs_begin(struct socket_plane *plane, struct udp_direction *direction,
                     uint64_t max_bytes);
 /* Returns false when max_bytes keeps them out, and all that come later. Sends what is pending when

@@ -611,9 +611,6 @@ START_TEST(orders_that_are_not_served)
     order = fake_order(3);
     order.ptcl = PTCL_UDP;
     refused(&order, N2_ERROR_UNSUPPORTED, "UDP to a relayd of TCP");
-    order = fake_order(4);
-    order.limits.bytes_per_second = 1;
-    refused(&order, N2_ERROR_UNSUPPORTED, "a rate");
     order = fake_order(5);
     order.source = fake_endpoint("[2001:db8:dead::1]:1");
     refused(&order, N2_ERROR_UNSUPPORTED, "a family without an address here");
@@ -693,6 +690,7 @@ START_TEST(the_order_is_kept)
     order.bound_hint = fake_endpoint("[2001:db8::1]:1").address;
     order.egress_hint = fake_endpoint("192.0.2.9:1").address;
     order.limits.idle_ms = 5000;
+    order.limits.bytes_per_second = 1;
     struct relay *relay = fake_open(&fake, &peer, &order);
 
     ck_assert_ptr_nonnull(relay);
@@ -701,6 +699,7 @@ START_TEST(the_order_is_kept)
     ck_assert(ip_address_equal(&relay->order->bound_hint, &order.bound_hint));
     ck_assert(ip_address_equal(&relay->order->egress_hint, &order.egress_hint));
     ck_assert_uint_eq(relay->limits.idle_ms, 5000);
+    ck_assert_uint_eq(relay->limits.bytes_per_second, 1);
     ck_assert_str_eq(label_text(relay->user), "alice");
     ck_assert_str_eq(label_text(relay->rule), "web");
     ck_assert_int_eq(relay->kind, N2_KIND_TRANSPARENT);

@@ -357,6 +357,70 @@ START_TEST(test_max_bytes)
 }
 END_TEST
 
+/* N2-LIMIT-010: the sender waits, nothing is lost, nobody spins, and the other direction has a
+ * bucket of its own. */
+START_TEST(test_rate)
+{
+    const uint64_t rate = 100000; /* the bucket, too */
+    const size_t size = 200000;
+    const bool up_direction = _i < MOVER_COUNT;
+    uint8_t *data = random_octets(size);
+    struct tcp_connection c;
+
+    use_mover(_i % MOVER_COUNT);
+    tcp_connection_prepare(&c, &fixture, false, false);
+    c.relay.relay.limits.bytes_per_second = rate;
+    tcp_connection_open(&c);
+    tcp_connection_arrive(&c);
+    struct transfer up = {.from = c.client, .to = c.target, .data = data, .size = size},
+                    down = {.from = c.target, .to = c.client, .data = data, .size = size};
+    struct transfer *slow = up_direction ? &up : &down, *other = up_direction ? &down : &up;
+    const uint64_t start = monotonic_ms();
+    WAIT_FOR(&fixture, (transfer_step(slow), slow->received >= rate));
+    ck_assert_uint_lt(turns_within(&fixture, 100), 200);
+    other->size = 50000;
+    other->keep_open = true;
+    WAIT_FOR(&fixture, (transfer_step(other), transfer_is_complete(other)));
+    const uint64_t other_ms = monotonic_ms() - start;
+    other->keep_open = false;
+    WAIT_FOR(&fixture, (transfer_step(slow), transfer_is_complete(slow)));
+    const uint64_t took_ms = monotonic_ms() - start;
+    ck_assert_msg(took_ms >= 1000, "%zu octets in %llu ms", size, (unsigned long long)took_ms);
+    ck_assert_uint_lt(other_ms, took_ms);
+    finish_both(&c, &up, &down);
+    free(data);
+    tcp_connection_dispose(&c);
+}
+END_TEST
+
+/* A relay that waits for its bucket can be closed, and both ends may vanish. */
+START_TEST(test_rate_and_the_end)
+{
+    uint8_t *data = random_octets(200000);
+    struct tcp_connection c;
+
+    tcp_connection_prepare(&c, &fixture, false, false);
+    c.relay.relay.limits.bytes_per_second = 1;
+    tcp_connection_open(&c);
+    tcp_connection_arrive(&c);
+    struct transfer up = {.from = c.client, .to = c.target, .data = data, .size = 200000};
+    WAIT_FOR(&fixture, (transfer_step(&up), up.received == 65536));
+    ck_assert_uint_lt(turns_within(&fixture, 100), 200);
+    if (_i == 0) {
+        fake_relay_close(&c.relay, true);
+    } else {
+        reset_end(_i == 1 ? &c.client : &c.target);
+    }
+    WAIT_FOR(&fixture, c.relay.closed == 1);
+    ck_assert_int_eq(c.relay.reason, _i == 0   ? 0
+                                     : _i == 1 ? N2_REASON_CLIENT_RESET
+                                               : N2_REASON_TARGET_RESET);
+    ck_assert_uint_lt(c.relay.final.up_bytes, 65600);
+    free(data);
+    tcp_connection_dispose(&c);
+}
+END_TEST
+
 /* ---- octets ahead of the sender's --------------------------------------------------------------
  */
 
@@ -465,6 +529,8 @@ int main(void)
     tcase_add_test(tests, test_pipes_are_shared);
     tcase_add_test(tests, test_pipes_of_aborted_relays);
     tcase_add_loop_test(tests, test_max_bytes, 0, MOVER_COUNT);
+    tcase_add_loop_test(tests, test_rate, 0, 2 * MOVER_COUNT);
+    tcase_add_loop_test(tests, test_rate_and_the_end, 0, 3);
     tcase_add_loop_test(tests, test_push_to_a_full_receiver, 0, MOVER_COUNT);
     tcase_add_test(tests, test_push_to_a_dead_receiver);
     suite_add_tcase(suite, tests);

@@ -360,6 +360,29 @@ START_TEST(test_max_bytes)
 }
 END_TEST
 
+/* N2-LIMIT-010: by payload, and also what waited for a verdict. */
+START_TEST(test_rate)
+{
+    struct endpoint egress;
+
+    association_init(&a, &fixture, false);
+    a.relay.relay.limits.bytes_per_second = 1;
+    association_open(&a);
+    const int target = target_open(PARTY_TARGET, false);
+    const struct endpoint name = socket_name(target);
+    const struct n1_host to = host_of(&name);
+    for (unsigned i = 0; i < 5; i++)
+        association_send(&a, &to, i, 16384);
+    for (unsigned i = 0; i < 4; i++)
+        target_expect(&fixture, target, i, 16384, &egress);
+    WAIT_FOR(&fixture, plane_fixture_socket_plane(&fixture)->udp_rate_drops == 1);
+    ck_assert_uint_eq(a.relay.ended, 0);
+    close(target);
+    association_dispose(&a);
+    ck_assert_uint_eq(a.relay.final.up_bytes, 65536);
+}
+END_TEST
+
 /* In every state: nothing sent yet, a verdict awaited, one refused, active, in the middle of a
  * sequence of fragments, the port not learnt. */
 START_TEST(test_close)
@@ -555,6 +578,7 @@ int main(void)
     tcase_add_loop_test(tests, test_learn_source_port, 0, 2);
     tcase_add_test(tests, test_idle_timeout);
     tcase_add_loop_test(tests, test_max_bytes, 0, 2);
+    tcase_add_test(tests, test_rate);
     tcase_add_loop_test(tests, test_close, 0, 6);
     tcase_add_test(tests, test_out_of_descriptors);
     tcase_add_loop_test(tests, test_open_fails, 0, 2);

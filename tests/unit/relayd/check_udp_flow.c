@@ -695,6 +695,57 @@ START_TEST(test_max_bytes)
 }
 END_TEST
 
+/* N2-LIMIT-010: datagrams above the rate are dropped, whole, and counted; those that come later
+ * pass. The other direction has a bucket of its own. */
+START_TEST(test_rate)
+{
+    struct exchange x;
+
+    prepare(&x, false, false);
+    x.relay.relay.limits.bytes_per_second = 10000;
+    establish(&x);
+    for (unsigned i = 0; i < 6; i++) {
+        send_datagram(x.client, i, 16000); /* 65536 is in the bucket, less than 1 % comes in time */
+        if (i < 4)
+            expect_datagram(&fixture, x.target, i, 16000);
+    }
+    WAIT_FOR(&fixture, plane_fixture_socket_plane(&fixture)->udp_rate_drops == 2);
+    send_datagram(x.client, 0, 0); /* weighs nothing */
+    expect_datagram(&fixture, x.target, 0, 0);
+    send_datagram(x.target, 0, 60000);
+    expect_datagram(&fixture, x.client, 0, 60000);
+    const uint64_t end = monotonic_ms() + 1000;
+    WAIT_FOR(&fixture, monotonic_ms() >= end);
+    send_datagram(x.client, 0, 10000);
+    expect_datagram(&fixture, x.target, 0, 10000);
+    ck_assert_uint_eq(plane_fixture_socket_plane(&fixture)->udp_rate_drops, 2);
+    ck_assert_uint_eq(x.relay.ended, 0);
+    dispose(&x);
+    ck_assert_uint_eq(x.relay.final.up_bytes, 74000);
+    ck_assert_uint_eq(x.relay.final.up_packets, 6);
+}
+END_TEST
+
+/* Of datagrams that come joined those leave for which there is room. */
+START_TEST(test_rate_of_a_burst)
+{
+    struct exchange x;
+    uint64_t got = 0;
+
+    prepare(&x, false, false);
+    x.relay.relay.limits.bytes_per_second = 1;
+    establish(&x);
+    for (unsigned i = 0; i < 80; i++) /* what a socket's buffer holds */
+        send_datagram(x.client, i, 1000);
+    WAIT_FOR(&fixture, plane_fixture_socket_plane(&fixture)->udp_rate_drops == 15);
+    for (unsigned i = 0; i < 65; i++, got++)
+        expect_datagram(&fixture, x.target, i, 1000);
+    expect_silence(&fixture, x.target);
+    dispose(&x);
+    ck_assert_uint_eq(x.relay.final.up_packets, got);
+}
+END_TEST
+
 /* The descriptors are gone when close() returns, BND answers like any closed port, and one answer
  * comes. */
 START_TEST(test_close)
@@ -820,6 +871,8 @@ int main(void)
     tcase_add_loop_test(tests, test_open_fails, 0, 4);
     tcase_add_loop_test(tests, test_idle_timeout, 0, 3);
     tcase_add_test(tests, test_max_bytes);
+    tcase_add_test(tests, test_rate);
+    tcase_add_test(tests, test_rate_of_a_burst);
     tcase_add_loop_test(tests, test_close, 0, 3);
     tcase_add_test(tests, test_out_of_descriptors);
     tcase_add_test(tests, test_many_in_a_row);
