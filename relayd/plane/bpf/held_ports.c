@@ -404,11 +404,11 @@ uint32_t held_ports_other(struct held_ports *ports, uint32_t index)
 {
     const struct held_port *port = &ports->list[index];
     const struct group *group = &ports->groups[port->group];
-    const uint32_t place = group->open_count <= SMALL_GROUP
-                               ? (port->place + 1) % group->open_count
-                               : random_source_below(&ports->random, group->open_count);
+    uint32_t further = 1;
 
-    return group->open[place];
+    if (group->open_count > SMALL_GROUP)
+        further += random_source_below(&ports->random, group->open_count - 1);
+    return group->open[(port->place + further) % group->open_count];
 }
 
 struct endpoint held_ports_endpoint(const struct held_ports *ports, uint32_t index)
