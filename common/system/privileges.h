@@ -24,11 +24,12 @@ bool privileges_none_left(void);
 enum sandbox_profile { SANDBOX_SOCKSD, SANDBOX_RELAYD };
 
 /*
- * Installs the seccomp filter: system calls that the daemon never makes (exec, ptrace, mount, bpf,
+ * Installs the seccomp filter: system calls that the daemon never makes (exec, ptrace, mount,
  * keyctl, changes of identity, module and namespace calls, …) fail with EPERM, sockets of other
  * families than Unix, IPv4, IPv6 and netlink with EAFNOSUPPORT, io_uring_setup and clone3 with
- * ENOSYS. socksd may not move data between descriptors (splice, sendfile, …) either. What is not
- * listed stays allowed: a new libc or libuv must not break a daemon.
+ * ENOSYS. socksd may not move data between descriptors (splice, sendfile, …) nor call bpf either;
+ * relayd may call bpf for the elements of tables and for new links of programs it holds. What is
+ * not listed stays allowed: a new libc or libuv must not break a daemon.
  *
  * Returns 0; or -errno: -ENOSYS where the kernel has no seccomp or the build has AddressSanitizer
  * (callers warn and go on).

@@ -4,6 +4,7 @@
  * them. With no capability left, the list takes away what is dangerous without one.
  */
 #include <errno.h>
+#include <linux/bpf.h>
 #include <sched.h>
 #include <seccomp.h>
 #include <stddef.h>
@@ -52,7 +53,6 @@ static const char *const denied[] = {
     "swapoff",
     "acct",
     /* the kernel */
-    "bpf",
     "perf_event_open",
     "userfaultfd",
     "init_module",
@@ -113,10 +113,18 @@ static const char *const denied[] = {
     "migrate_pages",
 };
 
-/* socksd sees no data: relayd alone moves it from one descriptor to another. */
+/* socksd sees no data: relayd alone moves it from one descriptor to another, or has the kernel move
+ * it. */
 static const char *const denied_to_socksd[] = {
-    "splice", "tee", "vmsplice", "sendfile", "sendfile64", "copy_file_range",
+    "bpf", "splice", "tee", "vmsplice", "sendfile", "sendfile64", "copy_file_range",
 };
+
+/* What relayd does with the descriptors of tables and programs that it holds, and nothing else. */
+static const uint64_t bpf_commands[] = {
+    BPF_MAP_LOOKUP_ELEM,  BPF_MAP_UPDATE_ELEM,  BPF_MAP_DELETE_ELEM,
+    BPF_MAP_UPDATE_BATCH, BPF_MAP_DELETE_BATCH, BPF_LINK_CREATE,
+};
+#define BPF_COMMANDS_END 64 /* a power of two; further ones are denied */
 
 /* As if the kernel were older: io_uring passes the filter by, clone3 hides its flags from it. */
 static const char *const unknown[] = {
@@ -191,6 +199,49 @@ static int deny_other_families(scmp_filter_ctx filter)
     return r < 0 ? r : deny_families(filter, SCMP_CMP_GT, AF_NETLINK);
 }
 
+/* ---- bpf(2) ---------------------------------------------------------------------------------- */
+
+static bool has_permitted(uint64_t first, uint64_t count)
+{
+    for (size_t i = 0; i < COUNT(bpf_commands); i++)
+        if (bpf_commands[i] >= first && bpf_commands[i] < first + count)
+            return true;
+    return false;
+}
+
+static int deny_bpf(scmp_filter_ctx filter, const struct scmp_arg_cmp *command)
+{
+    return seccomp_rule_add_array(filter, SCMP_ACT_ERRNO(EPERM), SCMP_SYS(bpf), 1, command);
+}
+
+/* As few comparisons as there can be: relays are opened through them. `count`: a power of two. */
+static int deny_bpf_commands(scmp_filter_ctx filter, uint64_t first, uint64_t count)
+{
+    int r;
+
+    if (!has_permitted(first, count))
+        return deny_bpf(filter, &(struct scmp_arg_cmp){.arg = 0,
+                                                       .op = SCMP_CMP_MASKED_EQ,
+                                                       .datum_a = ~(count - 1),
+                                                       .datum_b = first});
+    if (count == 1)
+        return 0;
+    r = deny_bpf_commands(filter, first, count / 2);
+    return r < 0 ? r : deny_bpf_commands(filter, first + count / 2, count / 2);
+}
+
+static int deny_other_bpf_commands(scmp_filter_ctx filter)
+{
+    int r = deny_bpf_commands(filter, 0, BPF_COMMANDS_END);
+
+    /* The kernel looks at 32 bits, this at 64: whoever sets others is denied. */
+    return r < 0 ? r
+                 : deny_bpf(filter, &(struct scmp_arg_cmp){
+                                        .arg = 0, .op = SCMP_CMP_GE, .datum_a = BPF_COMMANDS_END});
+}
+
+/* ---- all ------------------------------------------------------------------------------------- */
+
 static int build(scmp_filter_ctx filter, enum sandbox_profile profile)
 {
     const uint32_t refuse = SCMP_ACT_ERRNO(EPERM);
@@ -205,6 +256,8 @@ static int build(scmp_filter_ctx filter, enum sandbox_profile profile)
     r = deny(filter, denied, COUNT(denied), refuse);
     if (r == 0 && profile == SANDBOX_SOCKSD)
         r = deny(filter, denied_to_socksd, COUNT(denied_to_socksd), refuse);
+    if (r == 0 && profile == SANDBOX_RELAYD)
+        r = deny_other_bpf_commands(filter);
     if (r == 0)
         r = deny(filter, unknown, COUNT(unknown), SCMP_ACT_ERRNO(ENOSYS));
     if (r == 0)

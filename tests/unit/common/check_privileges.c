@@ -3,6 +3,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <linux/bpf.h>
 #include <netinet/in.h>
 #include <pthread.h>
 #include <sched.h>
@@ -239,6 +240,42 @@ START_TEST(the_sandbox_denies)
 }
 END_TEST
 
+/* With nothing behind them: the kernel refuses each in its own way. */
+static int bpf_errno(uint64_t command)
+{
+    errno = 0;
+    ck_assert_int_eq(syscall(SYS_bpf, command, NULL, 0), -1);
+    return errno;
+}
+
+/* PLANE-CAP-020. Root here, with its capabilities: EPERM is the sandbox's word. */
+START_TEST(bpf_is_for_tables_and_links_of_relayd)
+{
+    static const uint64_t permitted[] = {
+        BPF_MAP_LOOKUP_ELEM,  BPF_MAP_UPDATE_ELEM,  BPF_MAP_DELETE_ELEM,
+        BPF_MAP_UPDATE_BATCH, BPF_MAP_DELETE_BATCH, BPF_LINK_CREATE,
+    };
+    const bool relayd = _i == 1;
+    unsigned passed = 0;
+
+    if (!enter(relayd ? SANDBOX_RELAYD : SANDBOX_SOCKSD))
+        return;
+    for (uint64_t command = 0; command < 200; command++) {
+        bool is_permitted = false;
+
+        for (size_t i = 0; i < sizeof(permitted) / sizeof(permitted[0]); i++)
+            is_permitted |= relayd && command == permitted[i];
+        ck_assert_msg(is_permitted == (bpf_errno(command) != EPERM), "command %u: %s",
+                      (unsigned)command, strerrorname_np(errno));
+        passed += is_permitted;
+        /* The same for the kernel, which looks at half of it. */
+        ck_assert_int_eq(bpf_errno(command | 1ull << 32), EPERM);
+    }
+    ck_assert_uint_eq(passed, relayd ? 6 : 0);
+    ck_assert_int_eq(bpf_errno(UINT32_MAX), EPERM);
+}
+END_TEST
+
 START_TEST(the_sandbox_denies_other_families)
 {
     static const int others[] = {AF_PACKET, AF_ALG, AF_VSOCK, AF_BLUETOOTH, AF_KEY, AF_AX25};
@@ -387,6 +424,7 @@ int main(void)
     tcase_add_test(tcase, an_ordinary_user_may_call_it);
     tcase_add_test(tcase, ambient_capabilities_are_dropped);
     tcase_add_loop_test(tcase, the_sandbox_denies, 0, 2);
+    tcase_add_loop_test(tcase, bpf_is_for_tables_and_links_of_relayd, 0, 2);
     tcase_add_test(tcase, the_sandbox_denies_other_families);
     tcase_add_loop_test(tcase, only_relayd_moves_data, 0, 2);
     tcase_add_loop_test(tcase, the_sandbox_lets_a_daemon_work, 0, 2);
