@@ -76,7 +76,7 @@ static const uint8_t *check_frame(const struct craft *packet, const struct answe
 }
 
 /* Loop index: IPv4 and IPv6 of UDP and TCP. */
-START_TEST(errors_quote_the_packet) /* PLANE-TTL-020, PLANE-MTU-020 */
+START_TEST(errors_quote_the_packet) /* PLANE-ANS-010 */
 {
     const bool v6 = _i % 2 == 1;
     struct craft packet = packet_of(v6, _i < 2 ? IPPROTO_UDP : IPPROTO_TCP);
@@ -105,7 +105,7 @@ START_TEST(errors_quote_the_packet) /* PLANE-TTL-020, PLANE-MTU-020 */
 }
 END_TEST
 
-START_TEST(the_mtu_is_one_that_can_be_told) /* PLANE-MTU-020 */
+START_TEST(the_mtu_is_one_that_can_be_told) /* PLANE-ANS-020 */
 {
     static const uint32_t rows[][3] = {
         /* of the way out, as IPv4 tells it, as IPv6 does */
@@ -128,7 +128,7 @@ START_TEST(the_mtu_is_one_that_can_be_told) /* PLANE-MTU-020 */
 END_TEST
 
 /* RFC 9293, sections 3.5.2 and 3.10.7.1. */
-START_TEST(resets_have_the_right_numbers) /* PLANE-TCP-080 */
+START_TEST(resets_have_the_right_numbers) /* PLANE-ANS-030 */
 {
     static const struct {
         uint8_t flags;
@@ -249,7 +249,7 @@ static void check_silence(const struct craft *packet, const char *what)
         ck_assert_msg(make(kind, packet, &answer) == -EBADMSG, "answered: %s, kind %u", what, kind);
 }
 
-START_TEST(addresses_that_are_no_hosts_are_not_answered) /* PLANE-BAD-010 */
+START_TEST(addresses_that_are_no_hosts_are_not_answered) /* PLANE-ANS-040 */
 {
     static const char *const sources[] = {
         "0.0.0.0", "0.1.2.3", "127.0.0.1", "224.0.0.1", "239.1.1.1",      "240.0.0.1",
@@ -272,7 +272,7 @@ START_TEST(addresses_that_are_no_hosts_are_not_answered) /* PLANE-BAD-010 */
 }
 END_TEST
 
-START_TEST(what_no_host_answers_is_not_answered) /* PLANE-BAD-010 */
+START_TEST(what_no_host_answers_is_not_answered) /* PLANE-ANS-040 */
 {
     for (unsigned v6 = 0; v6 < 2; v6++) {
         struct craft packet = packet_of(v6, IPPROTO_TCP);
@@ -314,7 +314,7 @@ START_TEST(what_no_host_answers_is_not_answered) /* PLANE-BAD-010 */
 END_TEST
 
 /* Cut anywhere, a record is answered when the transport header is whole, and not before. */
-START_TEST(short_records_are_not_answered) /* PLANE-BAD-010 */
+START_TEST(short_records_are_not_answered) /* PLANE-ANS-040 */
 {
     static const uint8_t nothing[14] = {1, 12}, zeroes[40];
 

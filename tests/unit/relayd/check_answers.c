@@ -138,7 +138,7 @@ static struct sock_extended_err next_error(int fd, bool v6, struct endpoint *off
 }
 
 /* The sender's own kernel takes the error as one about its datagram. Loop index: IPv4, IPv6. */
-START_TEST(senders_understand_errors) /* PLANE-TTL-020, PLANE-MTU-020, PLANE-CAP-020 */
+START_TEST(senders_understand_errors) /* PLANE-ANS-010, PLANE-ANS-050 */
 {
     const bool v6 = _i == 1;
     const int client = socket_at(clients[_i], SOCK_DGRAM),
@@ -208,7 +208,7 @@ static struct bpf_answer record_segment(int capture, const struct endpoint *from
 }
 
 /* A connection that is established believes the RST: its sequence number is exactly right. */
-START_TEST(an_established_connection_is_reset) /* PLANE-TCP-080, PLANE-CAP-020 */
+START_TEST(an_established_connection_is_reset) /* PLANE-ANS-030, PLANE-ANS-050 */
 {
     const int listener = socket_at(relays[_i], SOCK_STREAM);
     const int client = socket_at(clients[_i], SOCK_STREAM);
@@ -235,7 +235,7 @@ START_TEST(an_established_connection_is_reset) /* PLANE-TCP-080, PLANE-CAP-020 *
 END_TEST
 
 /* A SYN that nobody answers: the listener drops what is not signed. */
-START_TEST(a_connection_under_way_is_refused) /* PLANE-TCP-080 */
+START_TEST(a_connection_under_way_is_refused) /* PLANE-ANS-030 */
 {
     const int listener = socket_at(relays[_i], SOCK_STREAM);
     const int client = socket_at(clients[_i], SOCK_STREAM);
@@ -312,7 +312,7 @@ static unsigned arrived(int fd, const struct endpoint *client)
 }
 
 /* Loop index: IPv4, IPv6. veth hands a packet over while it is sent. */
-START_TEST(answers_leave_where_the_packet_came_in) /* PLANE-WAY-050 */
+START_TEST(answers_leave_where_the_packet_came_in) /* PLANE-ANS-070 */
 {
     struct answers *answers = open_answers();
     const struct craft packet = {.source = endpoint_of(_i ? "fd30::5" : "10.30.0.5", 4000),
@@ -342,7 +342,7 @@ START_TEST(answers_leave_where_the_packet_came_in) /* PLANE-WAY-050 */
 }
 END_TEST
 
-START_TEST(nothing_goes_to_a_broadcast_address) /* PLANE-BAD-010 */
+START_TEST(nothing_goes_to_a_broadcast_address) /* PLANE-ANS-040 */
 {
     struct answers *answers = open_answers();
     struct craft packet = {.source = endpoint_of("10.20.0.255", 4000),
@@ -415,7 +415,7 @@ static void send_raw(bool v6, uint8_t protocol)
 }
 
 /* Nothing waits in them, and the kernel has no copy to make of what a host really receives. */
-START_TEST(nothing_is_received) /* PLANE-CAP-030 */
+START_TEST(nothing_is_received) /* PLANE-ANS-060 */
 {
     const bool v6 = _i == 1;
     struct answers *answers = open_answers();
@@ -437,7 +437,7 @@ START_TEST(nothing_is_received) /* PLANE-CAP-030 */
 }
 END_TEST
 
-START_TEST(opening_needs_a_capability) /* PLANE-CAP-020 */
+START_TEST(opening_needs_a_capability) /* PLANE-ANS-050 */
 {
     const cap_value_t raw = CAP_NET_RAW;
     struct answers *answers = NULL;

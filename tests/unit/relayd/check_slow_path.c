@@ -147,7 +147,7 @@ static void check_received(size_t length)
 }
 
 /* Loop index: IPv4, IPv6. Loopback delivers, and reassembles, while the sender still sends. */
-START_TEST(every_size_arrives) /* PLANE-FRAG-030 */
+START_TEST(every_size_arrives) /* PLANE-FRAG-130 */
 {
     const size_t largest = _i == 1 ? 65527 : 65507;
     const size_t sizes[] = {0,    1,    1199,  1232,  1452,  1453,        1472,
@@ -221,7 +221,7 @@ static void send_raw(const uint8_t *packet, size_t length, uint32_t mark)
 }
 
 /* The datagram has the mark of its first fragment, whichever comes first. */
-START_TEST(the_first_fragment_is_what_counts) /* PLANE-FRAG-020 */
+START_TEST(the_first_fragment_is_what_counts) /* PLANE-FRAG-120 */
 {
     static struct pieces pieces;
 
@@ -247,7 +247,7 @@ END_TEST
 
 /* ---- what is not ours ------------------------------------------------------------------------ */
 
-START_TEST(unmarked_ones_are_dropped_in_silence) /* PLANE-FRAG-020, PLANE-STRANGER-010 */
+START_TEST(unmarked_ones_are_dropped_in_silence) /* PLANE-FRAG-110 */
 {
     start(_i == 1);
     const struct endpoint client = socket_name(relay.client);
@@ -311,7 +311,7 @@ static void receive_fields(int *traffic_class, int *hop_limit)
 }
 
 /* As a router does it: DSCP and ECN stay, the hop limit goes down. */
-START_TEST(header_fields_are_kept) /* PLANE-FRAG-040 */
+START_TEST(header_fields_are_kept) /* PLANE-FRAG-140 */
 {
     static const uint8_t classes[] = {0, 0x01, 0x02, 0x03, 0xb8, 0xff};
     static struct pieces pieces;
@@ -337,7 +337,7 @@ START_TEST(header_fields_are_kept) /* PLANE-FRAG-040 */
 }
 END_TEST
 
-START_TEST(a_hop_limit_that_is_used_up_ends_it) /* PLANE-TTL-010 */
+START_TEST(a_hop_limit_that_is_used_up_ends_it) /* PLANE-FRAG-140 */
 {
     static struct pieces pieces;
 
@@ -386,7 +386,7 @@ static unsigned egress_packets(int capture, size_t *largest, bool *df)
     }
 }
 
-START_TEST(no_datagram_forbids_fragments) /* PLANE-FRAG-050 */
+START_TEST(no_datagram_forbids_fragments) /* PLANE-FRAG-150 */
 {
     start(_i == 1);
     const int capture = capture_open();
@@ -432,7 +432,7 @@ static void tell_too_big(uint32_t mtu)
 }
 
 /* IPv6 routers do not cut: the kernel has to know the path's MTU. */
-START_TEST(the_path_is_heeded) /* PLANE-FRAG-050 */
+START_TEST(the_path_is_heeded) /* PLANE-FRAG-150 */
 {
     start(_i == 1);
     size_t largest;
