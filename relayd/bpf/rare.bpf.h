@@ -182,6 +182,22 @@ apart int rare_ipv6(struct __sk_buff *skb, __u32 l3)
     return judge(skb, &key, why);
 }
 
+/*
+ * Has the program nothing to do with it? So it is with most packets of a host, and with half of
+ * those that the relays of another protocol carry: they cost one look at the IP header, which is
+ * there, before anything is pulled together.
+ */
+inlined bool is_foreign(const void *l3, bool ipv6)
+{
+    const struct iphdr *ip4 = l3;
+    const struct ipv6hdr *ip6 = l3;
+
+    if (ipv6)
+        return ip6->nexthdr != settings.protocol && ip6->nexthdr != IPPROTO_ICMPV6 &&
+               !is_extension(ip6->nexthdr);
+    return ip4->protocol != settings.protocol && ip4->protocol != IPPROTO_ICMP;
+}
+
 /* What is not ordinary. */
 inlined int rare(struct __sk_buff *skb, __u32 l3, bool ipv6)
 {

@@ -146,12 +146,15 @@ inlined int carry(struct __sk_buff *skb, __u32 l3, const struct bpf_flow_key *ke
 /* `l3`: octets of the link-layer header. */
 inlined int receive(struct __sk_buff *skb, __u32 l3, bool ipv6)
 {
-    const __u32 wanted = l3 + (ipv6 ? IPV6_HEADER : IPV4_HEADER) + l4_header();
+    const __u32 l4 = l3 + (ipv6 ? IPV6_HEADER : IPV4_HEADER);
+    const __u32 wanted = l4 + l4_header();
     void *data = (void *)(long)skb->data;
     struct bpf_flow_key key;
     struct packet packet = {0};
     bool ordinary;
 
+    if (likely(data + l4 <= (void *)(long)skb->data_end) && is_foreign(data + l3, ipv6))
+        return NEXT;
     if (unlikely(data + wanted > (void *)(long)skb->data_end)) {
         if (skb->len < wanted || bpf_skb_pull_data(skb, wanted) != 0)
             return rare(skb, l3, ipv6);

@@ -77,6 +77,7 @@ class Session:
             self.failed.add((case.name, name))
             self.results[case.name].pop(name, None)
             self.progress.total -= case.rounds(self.load.settings) - number - 1
+            self.progress.finish_step()
             return
         figures = self.results[case.name].setdefault(name, {f.key: [] for f in case.figures})
         for figure in case.figures:
