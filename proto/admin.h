@@ -9,11 +9,11 @@
 #include "proto/n2.h"
 
 #define ADMIN_VERSION 1
-#define ADMIN_COUNTERS_MAX 128
+#define ADMIN_COUNTERS_MAX 192
 #define ADMIN_WARNINGS_MAX 8
 #define ADMIN_TEXT_MAX 255
-#define ADMIN_PAYLOAD_MAX (16 * 1024)
-#define ADMIN_ARENA_SIZE (64 * 1024)
+#define ADMIN_PAYLOAD_MAX (32 * 1024)
+#define ADMIN_ARENA_SIZE (96 * 1024)
 
 enum admin_request_type {
     ADMIN_STATUS = 1,

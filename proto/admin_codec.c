@@ -5,7 +5,7 @@
 #include "proto/admin.pb-c.h"
 #include "proto/pb_fields.h"
 
-#define ENCODE_SCRATCH 16384 /* generated structures of the largest message, twice over */
+#define ENCODE_SCRATCH 24576 /* generated structures of the largest message, twice over */
 #define BODY_FIRST 11
 #define BODY_LAST (BODY_FIRST + ADMIN_ANSWER_ERROR - 1)
 

@@ -17,6 +17,10 @@
 #define CLOSED(reason_, name_)                                                                     \
     [RELAYD_CLOSED + (reason_)] = COUNTER("relays_closed_" name_, "Relays ended for this reason.")
 
+#define OF_PLANE(plane_, nth_, name_)                                                              \
+    [RELAYD_PLANE_TRAFFIC + 4 * ((plane_)-N2_PLANE_SOCKET) + (nth_)] =                             \
+        COUNTER(name_, "Of the plane's relays that have ended.")
+
 static const struct metric standard[RELAYD_METRIC_COUNT] = {
     [RELAYD_RELAYS] = GAUGE("relays", "Relays in the table."),
     [RELAYD_RELAYS_OPENING] = GAUGE("relays_opening", "Relays that are not answered yet."),
@@ -60,6 +64,14 @@ static const struct metric standard[RELAYD_METRIC_COUNT] = {
     [RELAYD_UP_BYTES] = COUNTER("up_bytes", "Client to target, of relays that have ended."),
     [RELAYD_DOWN_PACKETS] = COUNTER("down_packets", "Target to client, of relays that have ended."),
     [RELAYD_DOWN_BYTES] = COUNTER("down_bytes", "Target to client, of relays that have ended."),
+    OF_PLANE(N2_PLANE_SOCKET, 0, "up_packets_plane_socket"),
+    OF_PLANE(N2_PLANE_SOCKET, 1, "up_bytes_plane_socket"),
+    OF_PLANE(N2_PLANE_SOCKET, 2, "down_packets_plane_socket"),
+    OF_PLANE(N2_PLANE_SOCKET, 3, "down_bytes_plane_socket"),
+    OF_PLANE(N2_PLANE_BPF, 0, "up_packets_plane_bpf"),
+    OF_PLANE(N2_PLANE_BPF, 1, "up_bytes_plane_bpf"),
+    OF_PLANE(N2_PLANE_BPF, 2, "down_packets_plane_bpf"),
+    OF_PLANE(N2_PLANE_BPF, 3, "down_bytes_plane_bpf"),
     [RELAYD_STRANGER_PACKETS] = COUNTER(
         "stranger_packets", "Dropped because they came from elsewhere than S; of ended relays."),
     [RELAYD_FLOODS] = COUNTER("floods", "Floods of packets from strangers, by guard."),
@@ -114,15 +126,23 @@ void relayd_metrics_failed(struct relayd_metrics *metrics, enum n2_error error)
     relayd_metrics_add(metrics, RELAYD_FAILED + (unsigned)error, 1);
 }
 
-void relayd_metrics_closed(struct relayd_metrics *metrics, enum n2_reason reason,
-                           const struct n2_counters *counters)
+/* In the order of the rows: up packets, up bytes, down packets, down bytes. */
+static void add_traffic(struct relayd_metrics *metrics, enum relayd_metric first,
+                        const struct n2_counters *counters)
+{
+    relayd_metrics_add(metrics, first, counters->up_packets);
+    relayd_metrics_add(metrics, first + 1, counters->up_bytes);
+    relayd_metrics_add(metrics, first + 2, counters->down_packets);
+    relayd_metrics_add(metrics, first + 3, counters->down_bytes);
+}
+
+void relayd_metrics_closed(struct relayd_metrics *metrics, enum n2_plane plane,
+                           enum n2_reason reason, const struct n2_counters *counters)
 {
     relayd_metrics_add(metrics, RELAYD_CLOSED, 1);
     relayd_metrics_add(metrics, RELAYD_CLOSED + (unsigned)reason, 1);
-    relayd_metrics_add(metrics, RELAYD_UP_PACKETS, counters->up_packets);
-    relayd_metrics_add(metrics, RELAYD_UP_BYTES, counters->up_bytes);
-    relayd_metrics_add(metrics, RELAYD_DOWN_PACKETS, counters->down_packets);
-    relayd_metrics_add(metrics, RELAYD_DOWN_BYTES, counters->down_bytes);
+    add_traffic(metrics, RELAYD_UP_PACKETS, counters);
+    add_traffic(metrics, RELAYD_PLANE_TRAFFIC + 4 * ((unsigned)plane - N2_PLANE_SOCKET), counters);
     relayd_metrics_add(metrics, RELAYD_STRANGER_PACKETS, counters->drops);
 }
 

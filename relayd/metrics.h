@@ -27,6 +27,8 @@ enum relayd_metric {
     RELAYD_UP_BYTES,
     RELAYD_DOWN_PACKETS,
     RELAYD_DOWN_BYTES,
+    RELAYD_PLANE_TRAFFIC, /* the same four for each plane */
+    RELAYD_PLANE_TRAFFIC_LAST = RELAYD_PLANE_TRAFFIC + 4 * (N2_PLANE_END - N2_PLANE_SOCKET) - 1,
     RELAYD_STRANGER_PACKETS,
     RELAYD_FLOODS,
     RELAYD_QUESTIONS, /* Authorize */
@@ -54,8 +56,8 @@ uint64_t relayd_metrics_get(const struct relayd_metrics *metrics, enum relayd_me
 
 /* Counts a failure, a closure: in all, and by its cause. */
 void relayd_metrics_failed(struct relayd_metrics *metrics, enum n2_error error);
-void relayd_metrics_closed(struct relayd_metrics *metrics, enum n2_reason reason,
-                           const struct n2_counters *counters);
+void relayd_metrics_closed(struct relayd_metrics *metrics, enum n2_plane plane,
+                           enum n2_reason reason, const struct n2_counters *counters);
 /* A relay came to a plane (1) or left it (-1). */
 void relayd_metrics_plane(struct relayd_metrics *metrics, enum n2_plane plane, int difference);
 

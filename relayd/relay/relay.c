@@ -219,7 +219,8 @@ static void relay_finish(struct relay *relay, const struct n2_counters *counters
     uint64_t duration_ms = uv_now(relay->peer->context->loop) - relay->opened_at_ms;
 
     if (relay->was_opened) {
-        relayd_metrics_closed(relay->peer->context->metrics, relay->reason, counters);
+        relayd_metrics_closed(relay->peer->context->metrics, relay->plane->ops->id, relay->reason,
+                              counters);
         LOG(LOG_LEVEL_INFO, "relay-closed", LOG_U("relay", relay->id),
             LOG_U("association", relay->association),
             LOG_S("reason", n2_reason_name(relay->reason)), LOG_E("source", &relay->source),

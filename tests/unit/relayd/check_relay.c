@@ -157,6 +157,16 @@ END_TEST
 
 /* ---- the end -------------------------------------------------------------------------------- */
 
+static enum relayd_metric traffic_of(enum n2_plane plane)
+{
+    return RELAYD_PLANE_TRAFFIC + 4 * ((unsigned)plane - N2_PLANE_SOCKET);
+}
+
+static enum n2_plane other_plane(void)
+{
+    return fake.plane.ops.id == N2_PLANE_SOCKET ? N2_PLANE_BPF : N2_PLANE_SOCKET;
+}
+
 static void check_closed(enum n2_reason reason)
 {
     const struct n2_message *message = fake_peer_last(&peer);
@@ -171,7 +181,12 @@ static void check_closed(enum n2_reason reason)
     ck_assert_uint_eq(message->relay_closed.counters.drops, 5);
     ck_assert_uint_eq(peer.message_count, 2);
     ck_assert_uint_eq(relayd_metrics_get(&fake.metrics, RELAYD_CLOSED + (unsigned)reason), 1);
-    ck_assert_uint_eq(relayd_metrics_get(&fake.metrics, RELAYD_DOWN_BYTES), 4);
+    for (unsigned i = 0; i < 4; i++) {
+        ck_assert_uint_eq(relayd_metrics_get(&fake.metrics, RELAYD_UP_PACKETS + i), i + 1);
+        ck_assert_uint_eq(relayd_metrics_get(&fake.metrics, traffic_of(fake.plane.ops.id) + i),
+                          i + 1);
+        ck_assert_uint_eq(relayd_metrics_get(&fake.metrics, traffic_of(other_plane()) + i), 0);
+    }
 }
 
 /* _i: the reason, ended by itself in ACTIVE or (negative) in WAITING. */
@@ -181,6 +196,7 @@ START_TEST(ended_by_itself_for_every_reason)
     if (_i == 0) {
         return;
     }
+    fake.plane.ops.id = _i % 2 == 0 ? N2_PLANE_SOCKET : N2_PLANE_BPF;
     struct relay *relay = relay_in(_i > 0 ? RELAY_ST_ACTIVE : RELAY_ST_WAITING, 1);
 
     fake.plane.counters = (struct n2_counters){1, 2, 3, 4, 5};
