@@ -59,6 +59,30 @@ struct ip_address netlink_address(uint8_t family, const struct rtattr *attribute
     return address;
 }
 
+bool netlink_route_prefix(const struct nlmsghdr *message, struct ip_prefix *out)
+{
+    const struct rtmsg *route = NLMSG_DATA(message);
+    const struct rtattr *destination;
+    struct ip_prefix prefix = {0};
+    size_t size;
+
+    if (message->nlmsg_len < NLMSG_LENGTH(sizeof(*route)) ||
+        (route->rtm_family != AF_INET && route->rtm_family != AF_INET6))
+        return false;
+    size = route->rtm_family == AF_INET ? 4 : 16;
+    if (route->rtm_dst_len > size * 8)
+        return false;
+    prefix.address.family = route->rtm_family == AF_INET ? IP_V4 : IP_V6;
+    destination = netlink_find(message, sizeof(*route), RTA_DST, size);
+    if (destination)
+        prefix.address = netlink_address(route->rtm_family, destination);
+    else if (route->rtm_dst_len != 0)
+        return false;
+    prefix.length = route->rtm_dst_len;
+    *out = prefix;
+    return true;
+}
+
 /* ---- following the tables -------------------------------------------------------------------- */
 
 struct netlink_listener {

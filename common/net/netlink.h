@@ -12,7 +12,7 @@
 #include <linux/rtnetlink.h>
 #include <uv.h>
 
-#include "proto/endpoint.h"
+#include "common/net/prefix.h"
 
 /* ---- attributes ------------------------------------------------------------------------------ */
 
@@ -31,6 +31,10 @@ bool netlink_u32(const struct nlmsghdr *message, size_t header, unsigned short t
 
 /* AF_INET or AF_INET6 from an attribute whose payload is long enough. Scope 0. */
 struct ip_address netlink_address(uint8_t family, const struct rtattr *attribute);
+
+/* The destination of a message with a struct rtmsg, IPv4 or IPv6. False for another family, and for
+ * a malformed one. */
+bool netlink_route_prefix(const struct nlmsghdr *message, struct ip_prefix *out);
 
 /* ---- following the tables -------------------------------------------------------------------- */
 

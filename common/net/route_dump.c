@@ -47,29 +47,15 @@ static bool is_interception(const struct nlmsghdr *message, const struct rtmsg *
 bool route_message_prefix(const struct nlmsghdr *message, struct ip_prefix *out)
 {
     const struct rtmsg *route = NLMSG_DATA(message);
-    const struct rtattr *destination;
-    struct ip_prefix prefix = {0};
-    size_t size;
+    struct ip_prefix prefix;
 
-    if (message->nlmsg_len < NLMSG_LENGTH(sizeof(*route)))
-        return false;
-    if (route->rtm_family != AF_INET && route->rtm_family != AF_INET6)
+    if (!netlink_route_prefix(message, &prefix))
         return false;
     if (route->rtm_type != RTN_LOCAL && route->rtm_type != RTN_BROADCAST &&
         route->rtm_type != RTN_ANYCAST && route->rtm_type != RTN_MULTICAST)
         return false;
-    size = route->rtm_family == AF_INET ? 4 : 16;
-    if (route->rtm_dst_len > size * 8 || (route->rtm_flags & RTM_F_CLONED))
+    if ((route->rtm_flags & RTM_F_CLONED) || is_interception(message, route))
         return false;
-    if (is_interception(message, route))
-        return false;
-    prefix.address.family = route->rtm_family == AF_INET ? IP_V4 : IP_V6;
-    destination = netlink_find(message, sizeof(*route), RTA_DST, size);
-    if (destination)
-        prefix.address = netlink_address(route->rtm_family, destination);
-    else if (route->rtm_dst_len != 0)
-        return false;
-    prefix.length = route->rtm_dst_len;
     *out = prefix;
     return true;
 }

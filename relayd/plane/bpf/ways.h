@@ -23,33 +23,42 @@ struct ways;
 
 struct way {
     struct ip_address peer;
-    struct ip_address local; /* our address towards it: the one asked for, or the kernel's choice */
-    uint32_t interface;      /* 0: there is no usable way now */
-    uint16_t hop;            /* row of `hops`; 0: none. Stays while only the neighbour changes */
+    struct ip_address local; /* our address towards it: the one asked for, or the kernel's choice,
+                              * which may become another one (IP_NONE: there is none) */
     const char *problem;     /* static text where the plane cannot carry it ("the peer is this
-                              * host", "no route", "no attached interface leads there"); else NULL */
+                              * host", "no route to the peer", "no attached interface leads
+                              * there"); else NULL */
+    uint32_t interface;      /* 0: there is no usable way now */
+    uint16_t hop;            /* row of `hops`; 0: none. Stays while only the neighbour changes. A
+                              * row that no way has any more keeps its meaning for HOPS_REST_MS */
     /* The rest is private. */
+    bool chosen; /* `local`, by the kernel */
+    uint32_t references;
+    uint32_t priority; /* way_tree.c */
+    struct way *left, *right;
 };
 
 struct ways_config {
     uv_loop_t *loop;
     struct bpf_hop *hops; /* BPF_HOPS_MAX rows, zeroed */
+    uint8_t protocol;     /* IPPROTO_TCP, IPPROTO_UDP; 0: any. Policy rules may ask for it */
     /* Is the program attached there? */
     bool (*attached)(void *user, uint32_t interface);
     /* Called from the loop after some ways have another interface, hop or problem than before; once
-     * for all that changed in one turn. */
+     * for all that changed in one turn. May get and give back ways, and close. */
     void (*changed)(void *user);
     void *user;
 };
 
-/* Returns 0 or -errno. */
+/* `config` is copied, what it points to borrowed. Returns 0 or -errno. */
 int ways_open(struct ways **out, const struct ways_config *config);
 
 /*
  * The way to `peer`, with a reference. `local` is the address that our packets are to have
  * (IP_NONE: the kernel chooses). Costs a look-up where the way is in use already, otherwise two
- * system calls. Returns 0 with *out, also where way->problem is set; -ENOMEM, -ENOSPC (hops are
- * used up), or another -errno of the kernel.
+ * system calls, and two more where its hop is new. Returns 0 with *out, also where way->problem is
+ * set; -EINVAL: no address, or addresses of two families; -ENOMEM; -ENOSPC: hops are used up;
+ * -ENOMSG: the kernel did not answer.
  */
 int ways_get(struct ways *ways, const struct ip_address *peer, const struct ip_address *local,
              struct way **out);
@@ -59,7 +68,8 @@ void ways_put(struct ways *ways, struct way *way);
 /* The set of attached interfaces has changed: every way is asked for again. */
 void ways_refresh(struct ways *ways);
 
-/* Figures: ways, hops in use, hops by state. */
+/* Ways, those without a usable way, ways asked for again, notifications lost; hops in use, by
+ * state. */
 void ways_status(const struct ways *ways, struct admin_status *out);
 
 /* No way is referenced any more. Memory goes with the last close callback. NULL is allowed. */
