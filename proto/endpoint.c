@@ -2,7 +2,6 @@
 
 #include <arpa/inet.h>
 #include <errno.h>
-#include <stdio.h>
 #include <string.h>
 
 struct ip_address ip_address_v4(const uint8_t bytes[4])
@@ -135,33 +134,77 @@ int endpoint_parse(const char *text, struct endpoint *out)
     return 0;
 }
 
+/* Logs are full of these, hence no printf(). Returns the end of what it wrote, not terminated. */
+static char *put_number(char *at, uint32_t value)
+{
+    char digits[10];
+    size_t count = 0;
+
+    do {
+        digits[count++] = (char)('0' + value % 10);
+        value /= 10;
+    } while (value != 0);
+    while (count > 0)
+        *at++ = digits[--count];
+    return at;
+}
+
+/* Likewise; there is room for ENDPOINT_TEXT_MAX. */
+static char *put_address(char *at, const struct ip_address *address)
+{
+    if (address->family == IP_V4) {
+        for (int i = 0; i < 4; i++) {
+            at = put_number(at, address->bytes[i]);
+            *at++ = '.';
+        }
+        return at - 1;
+    }
+    if (address->family != IP_V6) {
+        *at++ = '-';
+        return at;
+    }
+    inet_ntop(AF_INET6, address->bytes, at, INET6_ADDRSTRLEN);
+    at += strlen(at);
+    if (address->scope_id != 0) {
+        *at++ = '%';
+        at = put_number(at, address->scope_id);
+    }
+    return at;
+}
+
+/* As much as fits, terminated. */
+static const char *copy_text(char *text, size_t size, const char *from, size_t length)
+{
+    if (size == 0)
+        return text;
+    if (length > size - 1)
+        length = size - 1;
+    memcpy(text, from, length);
+    text[length] = '\0';
+    return text;
+}
+
 const char *ip_address_format(const struct ip_address *address, char *text, size_t size)
 {
-    char digits[INET6_ADDRSTRLEN] = "-";
-    if (address->family == IP_V4)
-        inet_ntop(AF_INET, address->bytes, digits, sizeof(digits));
-    else if (address->family == IP_V6)
-        inet_ntop(AF_INET6, address->bytes, digits, sizeof(digits));
-    if (address->family == IP_V6 && address->scope_id != 0)
-        snprintf(text, size, "%s%%%u", digits, address->scope_id);
-    else
-        snprintf(text, size, "%s", digits);
-    return text;
+    char whole[ENDPOINT_TEXT_MAX];
+    const char *end = put_address(whole, address);
+
+    return copy_text(text, size, whole, (size_t)(end - whole));
 }
 
 const char *endpoint_format(const struct endpoint *endpoint, char *text, size_t size)
 {
-    char address[ENDPOINT_TEXT_MAX];
-    ip_address_format(&endpoint->address, address, sizeof(address));
-    switch (endpoint->address.family) {
-    case IP_V4:
-        snprintf(text, size, "%s:%u", address, endpoint->port);
-        break;
-    case IP_V6:
-        snprintf(text, size, "[%s]:%u", address, endpoint->port);
-        break;
-    default:
-        snprintf(text, size, "%s", address);
+    char whole[ENDPOINT_TEXT_MAX], *at = whole;
+    bool v6 = endpoint->address.family == IP_V6;
+
+    if (v6)
+        *at++ = '[';
+    at = put_address(at, &endpoint->address);
+    if (v6)
+        *at++ = ']';
+    if (v6 || endpoint->address.family == IP_V4) {
+        *at++ = ':';
+        at = put_number(at, endpoint->port);
     }
-    return text;
+    return copy_text(text, size, whole, (size_t)(at - whole));
 }

@@ -38,6 +38,7 @@ static void admin_status(void *user, struct admin_status *out)
     for (size_t i = 0; i < RELAYD_METRIC_COUNT; i++) {
         admin_status_counter(out, context->metrics->rows[i].name, context->metrics->rows[i].value);
     }
+    admin_status_counter(out, "log_lines_lost", log_lost());
     out->warning_count = (uint32_t)admin->warning_count;
     memcpy(out->warnings, admin->warnings, sizeof(out->warnings));
     for (size_t i = 0; i < context->planes->count; i++) {

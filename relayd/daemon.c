@@ -10,6 +10,7 @@
 #include <unistd.h>
 
 #include "common/keyed_hash.h"
+#include "common/log/log_loop.h"
 #include "common/system/fd_budget.h"
 #include "common/system/privileges.h"
 #include "common/system/service.h"
@@ -431,8 +432,10 @@ int daemon_new(struct daemon **out, const struct options *options,
 
 int daemon_run(struct daemon *daemon)
 {
+    log_loop_start(&daemon->loop);
     say_ready(daemon);
     uv_run(&daemon->loop, UV_RUN_DEFAULT);
+    log_loop_stop();
     LOG(LOG_LEVEL_NOTICE, "stopped", LOG_S("instance", daemon->options->instance));
     return 0;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
+#include "common/admin/status.h"
 #include "common/log/log.h"
 #include "common/system/service.h"
 
@@ -44,6 +45,7 @@ static void on_status(void *user, struct admin_status *out)
         snprintf(to->name, sizeof(to->name), "%s", row->name);
         to->value = row->value;
     }
+    admin_status_counter(out, "log_lines_lost", log_lost());
     if (admin->source.warn)
         admin->source.warn(out, admin->source.user);
 }

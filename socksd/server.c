@@ -15,6 +15,7 @@
 #include <unistd.h>
 
 #include "common/log/log.h"
+#include "common/log/log_loop.h"
 #include "common/system/fd_budget.h"
 #include "common/system/privileges.h"
 #include "common/system/service.h"
@@ -335,7 +336,9 @@ int server_run(struct server *server)
     snprintf(status, sizeof(status), "serving up to %llu sessions",
              (unsigned long long)server->sessions.limit);
     service_ready(status);
+    log_loop_start(&server->loop);
     uv_run(&server->loop, UV_RUN_DEFAULT);
+    log_loop_stop();
     LOG(LOG_LEVEL_NOTICE, "stopped",
         LOG_U("sessions", counter_value(&server->counters, COUNTER_SESSIONS_ACCEPTED)));
     return 0;

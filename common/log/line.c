@@ -34,15 +34,35 @@ bool log_field_is_present(const struct log_field *field)
     return true;
 }
 
+#define SECONDS_SIZE sizeof("2026-01-02T03:04:05")
+
+/* Many events fall into the same second. */
+static const char *format_seconds(time_t seconds)
+{
+    static _Thread_local char text[SECONDS_SIZE];
+    static _Thread_local time_t formatted = -1;
+    struct tm tm;
+
+    if (seconds != formatted) {
+        gmtime_r(&seconds, &tm);
+        strftime(text, sizeof(text), "%Y-%m-%dT%H:%M:%S", &tm);
+        formatted = seconds;
+    }
+    return text;
+}
+
 void log_format_time(uint64_t epoch_ms, char text[static LOG_TIME_SIZE])
 {
-    time_t seconds = (time_t)(epoch_ms / 1000);
-    struct tm tm;
-    size_t used;
+    unsigned ms = (unsigned)(epoch_ms % 1000);
+    char *at = text + SECONDS_SIZE - 1;
 
-    gmtime_r(&seconds, &tm);
-    used = strftime(text, LOG_TIME_SIZE, "%Y-%m-%dT%H:%M:%S", &tm);
-    snprintf(text + used, LOG_TIME_SIZE - used, ".%03uZ", (unsigned)(epoch_ms % 1000));
+    memcpy(text, format_seconds((time_t)(epoch_ms / 1000)), SECONDS_SIZE - 1);
+    *at++ = '.';
+    *at++ = (char)('0' + ms / 100);
+    *at++ = (char)('0' + ms / 10 % 10);
+    *at++ = (char)('0' + ms % 10);
+    *at++ = 'Z';
+    *at = '\0';
 }
 
 /* All or nothing. */
@@ -66,6 +86,19 @@ void line_raw(struct line *line, const char *text)
     line_append(line, text, strlen(text));
 }
 
+/* Into the end of `buffer`; returns where it begins. */
+static const char *format_uint(uint64_t value, char *buffer, size_t size)
+{
+    char *at = buffer + size - 1;
+
+    *at = '\0';
+    do {
+        *--at = (char)('0' + value % 10);
+        value /= 10;
+    } while (value != 0);
+    return at;
+}
+
 /* The value's text: the string itself, or written into `buffer`. */
 static const char *value_text(const struct log_field *field, char *buffer, size_t size)
 {
@@ -73,8 +106,7 @@ static const char *value_text(const struct log_field *field, char *buffer, size_
     case LOG_FIELD_STRING:
         return field->string;
     case LOG_FIELD_UINT:
-        snprintf(buffer, size, "%" PRIu64, field->uint);
-        return buffer;
+        return format_uint(field->uint, buffer, size);
     case LOG_FIELD_INT:
         snprintf(buffer, size, "%" PRId64, field->sint);
         return buffer;
@@ -154,12 +186,20 @@ static void line_quoted(struct line *line, const char *text, escape_function *es
 }
 
 /* Can the value stand without quotes, so that it ends at the next space? */
-static bool is_plain(const char *text)
+static bool is_plain(const struct log_field *field, const char *text)
 {
+    if (field->type != LOG_FIELD_STRING)
+        return true; /* our own text */
     size_t left = strnlen(text, LOG_VALUE_MAX);
 
     if (left == 0 || text[left] != '\0')
         return false;
+    /* Nearly all are words. */
+    while (left > 0 && ((*text >= 'a' && *text <= 'z') || (*text >= '0' && *text <= '9') ||
+                        *text == '-' || *text == '.')) {
+        text++;
+        left--;
+    }
     while (left > 0) {
         uint32_t code;
         size_t length = utf8_next(text, left, &code);
@@ -181,7 +221,7 @@ static void line_field_text(struct line *line, const struct log_field *field)
     line_char(line, ' ');
     line_raw(line, field->key);
     line_char(line, '=');
-    if (is_plain(value))
+    if (is_plain(field, value))
         line_raw(line, value);
     else
         line_quoted(line, value, escape_text);

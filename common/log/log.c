@@ -1,13 +1,10 @@
 #include "common/log/log.h"
 
-#include <errno.h>
 #include <inttypes.h>
-#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <sys/stat.h>
 #include <time.h>
 #include <unistd.h>
@@ -16,17 +13,14 @@
 #include <systemd/sd-journal.h>
 
 #include "common/log/line.h"
-
-/* How long one line may wait for a reader; after a lost line the next ones do not wait at all. */
-#define STDERR_WAIT_MS 10
+#include "common/log/sink.h"
 
 static struct {
     const char *program;
     enum log_level level;
     enum log_format format;
     bool to_journal_stream;
-    bool losing; /* the last line was lost */
-    uint64_t lost;
+    uint64_t journal_lost;
 } log_state = {.program = "sockst", .level = LOG_LEVEL_INFO, .format = LOG_FORMAT_TEXT};
 
 /* From log_limit_take() to the log_emit() that follows it. */
@@ -90,27 +84,6 @@ bool log_limit_take(struct log_limit *limit)
     return true;
 }
 
-/*
- * One line, whole, without blocking for long and without touching O_NONBLOCK, which stderr shares
- * with other processes. A pipe that polls writable takes PIPE_BUF octets, and no line is longer.
- */
-static bool write_line(const char *text, size_t length)
-{
-    struct pollfd poll_fd = {.fd = STDERR_FILENO, .events = POLLOUT};
-    int saved_errno = errno, wait_ms = log_state.losing ? 0 : STDERR_WAIT_MS;
-    bool written = false;
-
-    if (poll(&poll_fd, 1, wait_ms) == 1 && poll_fd.revents == POLLOUT) {
-        ssize_t sent = send(STDERR_FILENO, text, length, MSG_DONTWAIT | MSG_NOSIGNAL);
-
-        if (sent < 0 && errno == ENOTSOCK)
-            sent = write(STDERR_FILENO, text, length);
-        written = sent == (ssize_t)length;
-    }
-    errno = saved_errno;
-    return written;
-}
-
 static int priority_of(enum log_level level)
 {
     return (int)level + 3; /* LOG_ERR of syslog(3) is 3, and so on in the same order */
@@ -139,7 +112,7 @@ static bool emit_line(const struct log_event *event)
         line_event_text(&line, event);
     }
     text[line.used++] = '\n';
-    return write_line(text, line.used);
+    return log_sink_put(text, line.used, event->level <= LOG_LEVEL_NOTICE);
 }
 
 static void journal_key(struct line *line, const char *key)
@@ -198,6 +171,15 @@ static bool emit_journal(const struct log_event *event)
     return sd_journal_sendv(items, (int)count) >= 0;
 }
 
+/* A reader that was too slow is told what it has missed. */
+static void tell_gap(void)
+{
+    uint64_t gap = log_sink_take_gap();
+
+    if (gap != 0)
+        LOG(LOG_LEVEL_WARNING, "log-lines-lost", LOG_U("lines", gap));
+}
+
 void log_emit(enum log_level level, const char *event_name, const struct log_field *fields,
               size_t count)
 {
@@ -207,16 +189,18 @@ void log_emit(enum log_level level, const char *event_name, const struct log_fie
                                     .fields = fields,
                                     .count = count,
                                     .suppressed = pending_suppressed};
-    bool written =
-        log_state.format == LOG_FORMAT_JOURNAL ? emit_journal(&event) : emit_line(&event);
 
     pending_suppressed = 0;
-    log_state.losing = !written;
-    if (!written)
-        log_state.lost++;
+    if (log_state.format == LOG_FORMAT_JOURNAL) {
+        if (!emit_journal(&event))
+            log_state.journal_lost++;
+        return;
+    }
+    tell_gap();
+    (void)emit_line(&event);
 }
 
 uint64_t log_lost(void)
 {
-    return log_state.lost;
+    return log_sink_lost() + log_state.journal_lost;
 }

@@ -11,8 +11,9 @@
  * text has no time: the journal has its own.
  *
  * Values may come from the network: they are escaped, and cut at LOG_VALUE_MAX octets. Secrets are
- * never given to the log. A line is written whole with one write; a full or broken stderr loses the
- * line and counts it, never blocks for long and never ends the daemon. Nothing here allocates.
+ * never given to the log. A line is written whole; a full or broken stderr loses the line and
+ * counts it, never blocks for long (in a daemon with an event loop: never, log_loop.h) and never
+ * ends the daemon. Nothing here allocates.
  */
 #ifndef SOCKST_COMMON_LOG_LOG_H
 #define SOCKST_COMMON_LOG_LOG_H

@@ -11,6 +11,7 @@
 
 #include "common/keyed_hash.h"
 #include "common/log/log.h"
+#include "common/log/log_loop.h"
 #include "proto/ptcl.h"
 #include "relayd/n2/server.h"
 
@@ -69,7 +70,9 @@ static int serve(struct relay_context *context, const char *path)
         fprintf(stderr, "%s: %s\n", path, strerror(-result));
         return 1;
     }
+    log_loop_start(&loop);
     uv_run(&loop, UV_RUN_DEFAULT);
+    log_loop_stop();
     n2_server_close(server);
     return 0;
 }
