@@ -54,7 +54,7 @@ enum bpf_slot_state {
 #define BPF_SEEN_PACKET 0x01u      /* any packet was carried */
 #define BPF_SEEN_SYN 0x02u         /* TCP; from the target: SYN and ACK */
 #define BPF_SEEN_FIN 0x04u         /* TCP */
-#define BPF_SEEN_RST 0x08u         /* TCP, carried */
+#define BPF_SEEN_RST 0x08u         /* TCP, carried, and such that the receiver believes it */
 #define BPF_SEEN_FIN_ACKED 0x10u   /* TCP */
 #define BPF_SEEN_UNREACHABLE 0x20u /* see above */
 #define BPF_SEEN_LIMIT 0x40u       /* max_bytes is used up: packets are dropped */
@@ -84,10 +84,11 @@ struct bpf_direction {
     __u32 seen;        /* BPF_SEEN_… */
     /* What follows is the program's; 0 at the start. */
     __u64 paid_ns; /* limits.bytes_per_second: what was sent is paid until then (CLOCK_MONOTONIC) */
-    __u32 other_fin;   /* TCP: the other end's FIN waits for this one's acknowledgment … */
-    __u32 fin_ack;     /* … which is at least this number, in host byte order */
+    __u32 other_fin;   /* TCP: the other end's FIN waits for this one's acknowledgment */
+    __u32 awaited;     /* TCP: the acknowledgment that the other end's SYN or FIN waits for, in host
+                          byte order */
     __u32 answered_ms; /* answers to this end are paid until then */
-    __u32 reserved;
+    __be32 acknowledgment; /* TCP: the last one of this end, as in the packet */
 };
 
 #define BPF_BURST_NS 250000000ull

@@ -36,7 +36,8 @@ struct packet {
     __u32 segment;   /* payload of one segment of a super-packet; 0: is none */
     __u32 ttl;       /* or hop limit */
     __u32 tcp_flags; /* FIN, SYN, RST, ACK */
-    bool malformed;  /* the L4 header and the lengths contradict each other */
+    __be32 acknowledgment;
+    bool malformed; /* the L4 header and the lengths contradict each other */
 };
 
 inlined __u32 l4_header(void)
@@ -55,6 +56,7 @@ inlined void read_l4(const void *l4, __u32 ip_header, struct packet *packet,
     __builtin_memcpy(&key->source_port, l4, 4);
     if (is_tcp()) {
         header = (((const __u8 *)l4)[12] >> 4) * 4u;
+        packet->acknowledgment = ((const __be32 *)l4)[2];
         packet->tcp_flags = ((const __u8 *)l4)[13] & (TCP_FIN | TCP_SYN | TCP_RST | TCP_ACK);
         packet->malformed = header < TCP_HEADER || header > room;
         packet->payload = room - header;

@@ -80,6 +80,7 @@ inlined __u32 may_pass(struct __sk_buff *skb, __u32 l4, const struct relay *rela
         if (unlikely(!is_steady(from, packet->tcp_flags)))
             return tcp_segment(skb, slot, (__u64)relay->end << 32 | relay->index,
                                (__u64)l4 << 16 | packet->tcp_flags, packet->payload);
+        from->acknowledgment = packet->acknowledgment;
     } else if (unlikely((from->seen & BPF_SEEN_PACKET) == 0)) {
         see(slot, relay->index, relay->end, BPF_SEEN_PACKET);
     }

@@ -51,12 +51,38 @@ struct tcp_numbers {
     __be32 sequence, acknowledgment;
 };
 
-/* The other end's acknowledgment must reach beyond this FIN. Its direction is told, so that it need
- * not look at this one's with each packet. */
-inlined void await_acknowledgment(struct bpf_direction *other, __u32 sequence_end)
+/* Would the receiver believe an RST? As RFC 9293, 3.10.7.3 and RFC 5961, 3.2 have it: while it
+ * waits for the answer to its SYN, one that acknowledges it; afterwards, one with exactly the
+ * sequence number that it has acknowledged last. To any other, a receiver that finds it in its
+ * window answers with an acknowledgment, to which the sender, if it was the sender, has another RST
+ * with that number. So nobody can end a relay by guessing addresses and ports. */
+inlined bool is_believable(const struct bpf_direction *own, const struct bpf_direction *other,
+                           const struct tcp_numbers *numbers, __u32 flags, __u32 end)
 {
-    other->fin_ack = sequence_end + 1;
-    *(volatile __u32 *)&other->other_fin = 1;
+    if ((other->seen & BPF_SEEN_ESTABLISHED) != 0 ||
+        (end == BPF_CLIENT && (other->seen & BPF_SEEN_SYN) != 0))
+        return numbers->sequence == other->acknowledgment;
+    if (end == BPF_TARGET && (own->seen & BPF_SEEN_SYN) == 0)
+        return (flags & TCP_ACK) != 0 && bpf_ntohl(numbers->acknowledgment) == own->awaited;
+    return end == BPF_CLIENT;
+}
+
+/* The acknowledgment that the other end's direction is to bring for this SYN or FIN. It is told, so
+ * that it need not look at this one's with each packet. */
+inlined void await_acknowledgment(struct bpf_direction *other, __u32 sequence_end, __u32 flags)
+{
+    other->awaited = sequence_end + 1;
+    if ((flags & TCP_FIN) != 0)
+        *(volatile __u32 *)&other->other_fin = 1;
+}
+
+/* Nothing follows a FIN, so its acknowledgment is exactly that: of a FIN with another number, which
+ * is none of the connection's, nothing comes. */
+inlined bool acknowledges_fin(const struct bpf_direction *own, const struct tcp_numbers *numbers,
+                              __u32 flags)
+{
+    return (flags & TCP_ACK) != 0 && own->other_fin != 0 &&
+           bpf_ntohl(numbers->acknowledgment) == own->awaited;
 }
 
 /* Checks a segment that is not steady, and notes what it changes. `place`: offset of the L4 header,
@@ -85,16 +111,16 @@ separate __u32 tcp_segment(struct __sk_buff *skb, struct bpf_slot *slot, __u64 i
     else if ((flags & TCP_ACK) != 0 && (own->seen & BPF_SEEN_SYN) != 0 &&
              (other->seen & BPF_SEEN_SYN) != 0)
         seen |= BPF_SEEN_ESTABLISHED;
-    if ((flags & TCP_RST) != 0)
+    if ((flags & TCP_RST) != 0 && is_believable(own, other, &numbers, flags, end))
         seen |= BPF_SEEN_RST;
-    if ((flags & TCP_FIN) != 0) {
+    if ((flags & TCP_FIN) != 0)
         seen |= BPF_SEEN_FIN;
-        if ((own->seen & BPF_SEEN_FIN_ACKED) == 0)
-            await_acknowledgment(other, bpf_ntohl(numbers.sequence) + payload);
-    }
+    if ((flags & (TCP_SYN | TCP_FIN)) != 0 && (own->seen & BPF_SEEN_FIN_ACKED) == 0)
+        await_acknowledgment(other, bpf_ntohl(numbers.sequence) + payload, flags);
+    if ((flags & (TCP_ACK | TCP_RST)) == TCP_ACK)
+        own->acknowledgment = numbers.acknowledgment;
     see(slot, (__u32)index_and_end, end, seen);
-    if ((flags & TCP_ACK) != 0 && own->other_fin != 0 &&
-        (__s32)(bpf_ntohl(numbers.acknowledgment) - own->fin_ack) >= 0) {
+    if (acknowledges_fin(own, &numbers, flags)) {
         own->other_fin = 0;
         see(slot, (__u32)index_and_end, end ^ 1, BPF_SEEN_FIN_ACKED);
     }
