@@ -17,6 +17,7 @@
 #include "relayd/admin.h"
 #include "relayd/guard.h"
 #include "relayd/n2/server.h"
+#include "relayd/plane/bpf/bpf_plane.h"
 #include "relayd/plane/socket/socket_plane.h"
 
 #define PATH_TEXT_MAX 4224 /* a configured directory (4096), an instance, ".sock" */
@@ -181,15 +182,51 @@ static uint32_t socket_relays(const struct daemon *daemon)
     return relays == 0 ? 1 : (uint32_t)relays;
 }
 
-/* The planes that are built, fastest first. */
-static int setup_planes(struct daemon *daemon)
+/* A relayd of this name that was killed may have left stubs: they do nothing, but add up. */
+static void remove_stubs(const struct daemon *daemon)
+{
+    int removed = program_remove_stubs(daemon->options->instance);
+    if (removed > 0) {
+        LOG(LOG_LEVEL_NOTICE, "stubs-removed", LOG_I("count", removed));
+    } else if (removed < 0) {
+        LOG(LOG_LEVEL_NOTICE, "stubs-left", LOG_ERRNO(removed));
+    }
+}
+
+static int setup_bpf_plane(struct daemon *daemon)
+{
+    const char *why = NULL;
+    struct plane *plane;
+    const struct bpf_plane_config config = {
+        .config = daemon->config,
+        .endpoints = daemon->endpoints,
+        .transport = daemon->options->transport,
+        .mode = (enum attach_mode)daemon->options->attach,
+        .instance = daemon->options->instance,
+        .relays = (uint32_t)daemon->config->limits.relays,
+        .alone = chosen_plane(daemon) == PLANE_BPF,
+    };
+
+    remove_stubs(daemon);
+    int result = bpf_plane_new(&plane, &daemon->loop, &config, &why);
+    if (result == 0) {
+        planes_add(&daemon->planes, plane);
+        return 0;
+    }
+    if (chosen_plane(daemon) == PLANE_BPF) {
+        LOG(LOG_LEVEL_ERROR, "start-failed", LOG_S("what", "BPF plane"), LOG_S("why", why),
+            LOG_ERRNO(result));
+        return result;
+    }
+    daemon->planes.missing = why;
+    LOG(LOG_LEVEL_NOTICE, "no-bpf-plane", LOG_S("why", why), LOG_ERRNO(result));
+    return 0;
+}
+
+static int setup_socket_plane(struct daemon *daemon)
 {
     struct plane *plane;
 
-    daemon->planes.configured = chosen_plane(daemon) != PLANE_AUTO;
-    if (chosen_plane(daemon) == PLANE_BPF) {
-        return setup_failed("BPF plane", -ENOSYS);
-    }
     daemon->socket_relays = socket_relays(daemon);
     int result = socket_plane_new(&plane, &daemon->loop, daemon->config, daemon->endpoints,
                                   daemon->socket_relays);
@@ -198,6 +235,21 @@ static int setup_planes(struct daemon *daemon)
     }
     planes_add(&daemon->planes, plane);
     return 0;
+}
+
+/* The fastest first. */
+static int setup_planes(struct daemon *daemon)
+{
+    int result = 0;
+
+    daemon->planes.configured = chosen_plane(daemon) != PLANE_AUTO;
+    if (chosen_plane(daemon) != PLANE_SOCKET) {
+        result = setup_bpf_plane(daemon);
+    }
+    if (result == 0 && chosen_plane(daemon) != PLANE_BPF) {
+        result = setup_socket_plane(daemon);
+    }
+    return result;
 }
 
 static int setup_relays(struct daemon *daemon)
@@ -279,22 +331,30 @@ static struct n2_hello hello_of(const struct daemon *daemon)
     return hello;
 }
 
+/* Before anything is attached: whoever is started twice under one name ends here, and has not
+ * touched what the first one lives on. */
 static int setup_n2(struct daemon *daemon)
 {
     char path[PATH_TEXT_MAX];
     snprintf(path, sizeof(path), "%s/%s.sock", daemon->config->n2.directory,
              daemon->options->instance);
-    struct n2_server_config config = {.fd = service_take_fd("n2"),
-                                      .path = path,
-                                      .allow_users = &daemon->config->n2.allow_users,
-                                      .hello = hello_of(daemon)};
+    struct n2_server_config config = {
+        .fd = service_take_fd("n2"), .path = path, .allow_users = &daemon->config->n2.allow_users};
     n2_link_config_init(&config.link, N2_ROLE_RELAYD);
-    if (config.hello.families == 0) {
+    daemon->context.loop = &daemon->loop; /* the rest follows before the first connection */
+    int result = n2_server_open(&daemon->n2, &daemon->context, &config);
+    return result < 0 ? setup_failed(config.fd >= 0 ? "inherited N2 socket" : path, result) : 0;
+}
+
+static void announce(struct daemon *daemon)
+{
+    const struct n2_hello hello = hello_of(daemon);
+
+    if (hello.families == 0) {
         LOG(LOG_LEVEL_WARNING, "no-bind-address",
             LOG_S("text", "bind.addresses has none that a client could reach"));
     }
-    int result = n2_server_open(&daemon->n2, &daemon->context, &config);
-    return result < 0 ? setup_failed(config.fd >= 0 ? "inherited N2 socket" : path, result) : 0;
+    n2_server_announce(daemon->n2, &hello);
 }
 
 static gid_t admin_group(const char *name)
@@ -346,6 +406,10 @@ static int setup_admin(struct daemon *daemon)
         return setup_failed(config.server.fd >= 0 ? "inherited admin socket" : path, result);
     }
     warn_about_descriptors(daemon);
+    if (daemon->planes.missing != NULL) {
+        relayd_admin_warn(daemon->admin, "the BPF plane is not used: %s; sockets carry all relays",
+                          daemon->planes.missing);
+    }
     return 0;
 }
 
@@ -393,10 +457,11 @@ static int daemon_setup(struct daemon *daemon)
         return setup_failed("inherited sockets", result);
     }
     setup_handles(daemon);
-    if ((result = setup_relays(daemon)) < 0 || (result = setup_n2(daemon)) < 0 ||
+    if ((result = setup_n2(daemon)) < 0 || (result = setup_relays(daemon)) < 0 ||
         (result = setup_admin(daemon)) < 0) {
         return result;
     }
+    announce(daemon);
     service_close_unused_fds();
     return setup_confinement(daemon);
 }

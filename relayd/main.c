@@ -3,8 +3,10 @@
  */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "relayd/daemon.h"
+#include "relayd/plane/bpf/program.h"
 
 static int load(struct relayd_config *config, const struct options *options)
 {
@@ -32,6 +34,17 @@ static int serve(const struct options *options, const struct relayd_config *conf
     return result;
 }
 
+/* What ExecStopPost= does. */
+static int detach(const struct options *options)
+{
+    log_setup("relayd", LOG_LEVEL_NOTICE, LOG_FORMAT_TEXT);
+    int result = program_remove_stubs(options->instance);
+    if (result < 0) {
+        fprintf(stderr, "relayd: --detach: %s\n", strerror(-result));
+    }
+    return result;
+}
+
 int main(int argc, char **argv)
 {
     struct options options;
@@ -44,6 +57,8 @@ int main(int argc, char **argv)
         puts("relayd " SOCKST_VERSION);
     } else if (result == 0 && options.action == OPTIONS_HELP_CONFIG) {
         config_help(relayd_schema, stdout);
+    } else if (result == 0 && options.action == OPTIONS_DETACH) {
+        result = detach(&options);
     } else if (result == 0 && (result = load(&config, &options)) == 0) {
         if (options.action == OPTIONS_PRINT_CONFIG) {
             config_print(relayd_schema, &config, stdout);

@@ -193,6 +193,11 @@ int n2_server_open(struct n2_server **out, struct relay_context *context,
     return 0;
 }
 
+void n2_server_announce(struct n2_server *server, const struct n2_hello *hello)
+{
+    server->hello = *hello;
+}
+
 static void server_free_if_closed(struct n2_server *server)
 {
     if (server->handles == 0 && server->closed) {

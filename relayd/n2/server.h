@@ -24,6 +24,10 @@ struct n2_server_config {
 int n2_server_open(struct n2_server **out, struct relay_context *context,
                    const struct n2_server_config *config);
 
+/* Another hello for the peers that connect from now on: what it says may be known only after the
+ * socket is taken. */
+void n2_server_announce(struct n2_server *server, const struct n2_hello *hello);
+
 /* Takes no new connection. Idempotent. */
 void n2_server_stop_listening(struct n2_server *server);
 

@@ -27,6 +27,8 @@ struct plane *planes_choose(const struct planes *planes, const struct relay *rel
             *reason = first_refusal;
         } else if (planes->configured) {
             *reason = "configured";
+        } else if (planes->missing != NULL) {
+            *reason = planes->missing;
         } else {
             *reason = planes->count == 1 ? "only plane built" : "preferred";
         }

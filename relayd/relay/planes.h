@@ -14,7 +14,8 @@
 struct planes {
     struct plane *list[PLANES_MAX]; /* most wanted first; borrowed */
     size_t count;
-    bool configured; /* by name, not `auto` */
+    bool configured;     /* by name, not `auto` */
+    const char *missing; /* why the most wanted plane is not there (static text); NULL: it is */
 };
 
 /* There is room for PLANES_MAX. */

@@ -24,11 +24,8 @@ static const char *const socksd_defaults[] = {
 };
 
 static const char *const relayd_defaults[] = {
-    "n2: {directory: %s/n2, allow-users: ['0']}",
-    "admin: {directory: %s/admin}",
-    "bind: {addresses: auto, ports: 20000-59999}",
-    "log: {level: debug}",
-    NULL,
+    "n2: {directory: %s/n2, allow-users: ['0']}",  "admin: {directory: %s/admin}", "plane: socket",
+    "bind: {addresses: auto, ports: 20000-59999}", "log: {level: debug}",          NULL,
 };
 
 /* Does the override begin with the key of this default? */
@@ -79,7 +76,7 @@ void daemons_write_config(struct daemons *daemons, struct lab *lab,
     if (options == NULL) {
         options = &none;
     }
-    *daemons = (struct daemons){.lab = lab};
+    *daemons = (struct daemons){.lab = lab, .attach = options->attach};
     snprintf(daemons->n2, sizeof(daemons->n2), "%s/n2", lab_directory(lab));
     snprintf(daemons->admin, sizeof(daemons->admin), "%s/admin", lab_directory(lab));
     mkdir(daemons->n2, 0755);
@@ -102,7 +99,8 @@ void daemons_start_relayd(struct daemons *daemons, const char *ptcl)
     const bool tcp = strcmp(ptcl, "tcp") == 0;
     const struct process_spec spec = {
         .name = tcp ? "relayd-tcp" : "relayd-udp",
-        .argv = {program_relayd(), "-c", lab_path(daemons->lab, "relayd.yaml"), "--ptcl", ptcl},
+        .argv = {program_relayd(), "-c", lab_path(daemons->lab, "relayd.yaml"), "--ptcl", ptcl,
+                 daemons->attach != NULL ? "--attach" : NULL, daemons->attach},
         .ready = true};
     *(tcp ? &daemons->relayd_tcp : &daemons->relayd_udp) =
         process_start(daemons->lab, LAB_RELAY, &spec);

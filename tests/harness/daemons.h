@@ -15,11 +15,13 @@ struct daemons {
     struct lab *lab;
     struct process *socksd, *relayd_tcp, *relayd_udp; /* NULL: not running */
     char n2[128], admin[128];                         /* directories of the sockets */
+    const char *attach;                               /* --attach of relayd; NULL: without */
 };
 
 /*
  * The configuration is a list of top-level keys with harmless defaults: socksd listens on [::]:1080
- * and allows everything, relayd binds the host's own addresses. An override is one top-level key
+ * and allows everything, relayd binds the host's own addresses and uses sockets ("plane: bpf" is for
+ * the tests of that plane). An override is one top-level key
  * with its value, as text ("limits: {sessions: 5}"); it replaces the default of that key. NULL ends
  * the list.
  */
@@ -27,6 +29,7 @@ struct daemons_options {
     const char *socksd[DAEMONS_OVERRIDES_MAX];
     const char *relayd[DAEMONS_OVERRIDES_MAX];
     bool no_tcp, no_udp, no_socksd; /* do not start this one */
+    const char *attach;             /* --attach of relayd; NULL: without */
 };
 
 /* Starts all three and waits until a request can be served. options may be NULL. The value is the

@@ -780,6 +780,10 @@ START_TEST(the_plane_and_its_reason)
     ck_assert_ptr_nonnull(planes_choose(&fake.planes, relay, &reason));
     ck_assert_str_eq(reason, "configured");
     fake.planes.configured = false;
+    fake.planes.missing = "CAP_BPF is missing"; /* the faster one */
+    ck_assert_ptr_nonnull(planes_choose(&fake.planes, relay, &reason));
+    ck_assert_str_eq(reason, "CAP_BPF is missing");
+    fake.planes.missing = NULL;
     planes_add(&fake.planes, &slow.plane);
     ck_assert_ptr_eq(planes_choose(&fake.planes, relay, &reason), &fake.plane.plane);
     ck_assert_str_eq(reason, "preferred");

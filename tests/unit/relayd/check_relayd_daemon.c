@@ -38,7 +38,7 @@ static int load(struct relayd_config *config, const char *more)
 
     snprintf(text, sizeof(text),
              "n2: {directory: %s/n2}\nadmin: {directory: %s/admin}\n"
-             "deny-floor: {open: [127.0.0.0/8]}\nlog: {level: error}\n%s",
+             "deny-floor: {open: [127.0.0.0/8]}\nlog: {level: error}\nplane: socket\n%s",
              directory, directory, more);
     int result = config_load_text(relayd_schema, config, sizeof(*config), "test", text,
                                   strlen(text), &error);
