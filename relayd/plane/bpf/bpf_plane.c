@@ -147,6 +147,7 @@ int bpf_plane_build_parts(struct bpf_plane *plane, uv_loop_t *loop,
 {
     const struct ways_config ways = {.loop = loop,
                                      .hops = tables->hops,
+                                     .protocol = (uint8_t)config->transport->socket_protocol,
                                      .attached = is_attached,
                                      .changed = on_ways_changed,
                                      .user = plane};
