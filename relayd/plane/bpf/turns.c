@@ -9,7 +9,7 @@
 /* Flows that are looked at, settled or evicted in one turn. The last flow of a port closes its
  * socket, which takes long: hence the time as well, looked at once for each stride. */
 #define TURN_BUDGET 2048
-#define TURN_NS 2000000
+#define TURN_NS 4000000
 #define TURN_STRIDE 16
 #define PASS_SLICE 4096
 /* So that a timer serves many. */
@@ -104,7 +104,7 @@ static void on_timer(uv_timer_t *timer)
         smaller(settled_wait_ms(plane), deadlines_wait_ms(&plane->deadlines, now_ms));
     wait_ms = smaller(wait_ms, slots_wait_ms(&plane->slots, now_ms));
     if (budget == 0)
-        turns_within(plane, 0);
+        turns_within(plane, 1); /* a timer of 0 ms comes again in the same turn */
     else if (wait_ms != UINT32_MAX)
         turns_within(plane, wait_ms < ROUND_UP_MS ? ROUND_UP_MS : wait_ms);
 }
