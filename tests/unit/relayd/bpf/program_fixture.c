@@ -331,8 +331,8 @@ struct packet_spec bench_packet(enum bpf_end from)
         .payload = 64,
         .seed = 1,
         .flags = FLAG_ACK,
-        .sequence = 0x10000000,
-        .acknowledgment = 0x20000000,
+        .sequence = from == BPF_CLIENT ? 0x10000000 : 0x20000000,
+        .acknowledgment = from == BPF_CLIENT ? 0x20000000 : 0x10000000,
     };
 
     memcpy(spec.destination_mac, device_mac[from], 6);
