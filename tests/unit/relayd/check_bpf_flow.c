@@ -459,6 +459,46 @@ START_TEST(a_lost_peer_is_one_write)
 }
 END_TEST
 
+/* ---- many ------------------------------------------------------------------------------------
+ */
+
+#define MANY 5000
+
+static void setup_many(void)
+{
+    struct bpf_fixture_options options = bpf_fixture_standard();
+
+    options.ptcl = PTCL_UDP;
+    options.slots = options.relays = MANY + 100;
+    bpf_fixture_setup(&fixture, &options);
+}
+
+/* PLANE-LIFE-110: what is left of relays that end together is dealt with in pieces, between which
+ * the loop turns. */
+START_TEST(many_that_end_together_do_not_keep_the_loop)
+{
+    static struct watched_relay relays[MANY];
+    unsigned closed, before = 0, turns = 0;
+
+    for (unsigned i = 0; i < MANY; i++) {
+        watched_relay_init(&relays[i], &fixture, (uint16_t)(1000 + i), (uint16_t)(1000 + i));
+        watched_relay_open(&relays[i]);
+    }
+    for (unsigned i = 0; i < MANY; i++)
+        watched_relay_close(&relays[i]);
+    do {
+        bpf_fixture_turn(&fixture);
+        closed = 0;
+        for (unsigned i = 0; i < MANY; i++)
+            closed += relays[i].closed;
+        turns += closed > before;
+        ck_assert_uint_le(closed - before, MANY / 2);
+        before = closed;
+    } while (closed < MANY);
+    ck_assert_uint_gt(turns, 2);
+}
+END_TEST
+
 /* ---- datagrams that relayd sends on ------------------------------------------------------------
  */
 
@@ -565,6 +605,8 @@ int main(void)
         (const TTest *const[]){idle_of_datagrams, datagrams_without_limit_have_no_deadline,
                                the_slow_path_finds_and_counts,
                                the_slow_path_knows_limits_and_lost_peers, NULL});
+    add(suite, "many", setup_many,
+        (const TTest *const[]){many_that_end_together_do_not_keep_the_loop, NULL});
     SRunner *runner = srunner_create(suite);
     srunner_run_all(runner, CK_NORMAL);
     const int failed = srunner_ntests_failed(runner);
