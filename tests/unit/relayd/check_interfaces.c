@@ -181,6 +181,8 @@ START_TEST(nothing_can_be_attached)
     load(ATTACH_CLSACT);
     ck_assert_int_eq(privileges_drop(), 0);
     ck_assert_int_eq(open_interfaces("[ether0, later0]"), -EPERM);
+    config_free(relayd_schema, &config);
+    config = (struct relayd_config){0};
     ck_assert_int_eq(open_interfaces("auto"), -EPERM);
 }
 END_TEST
