@@ -270,8 +270,9 @@ static const struct config_option limits_options[] = {
      .min = 1,
      .max = RELAY_TABLE_MAX,
      .standard = "100000",
-     .help = "Relays at a time. Those that sockets carry are fewer, with a warning, where the limit "
-             "of open files allows no more."},
+     .help =
+         "Relays at a time. Those that sockets carry are fewer, with a warning, where the limit "
+         "of open files allows no more."},
     END,
 };
 

@@ -20,10 +20,9 @@ struct daemons {
 
 /*
  * The configuration is a list of top-level keys with harmless defaults: socksd listens on [::]:1080
- * and allows everything, relayd binds the host's own addresses and uses sockets ("plane: bpf" is for
- * the tests of that plane). An override is one top-level key
- * with its value, as text ("limits: {sessions: 5}"); it replaces the default of that key. NULL ends
- * the list.
+ * and allows everything, relayd binds the host's own addresses and uses sockets ("plane: bpf" is
+ * for the tests of that plane). An override is one top-level key with its value, as text ("limits:
+ * {sessions: 5}"); it replaces the default of that key. NULL ends the list.
  */
 struct daemons_options {
     const char *socksd[DAEMONS_OVERRIDES_MAX];

@@ -38,7 +38,9 @@ static int compare(const struct way_key *key, const struct way *way)
 /* Parents have the higher one. */
 static uint32_t priority(const struct way *way)
 {
-    return (uint32_t)keyed_hash(&way, sizeof(way));
+    const uintptr_t place = (uintptr_t)way;
+
+    return (uint32_t)keyed_hash(&place, sizeof(place));
 }
 
 struct way *way_tree_find(const struct way_tree *tree, const struct way_key *key)

@@ -188,7 +188,8 @@ void plane_fixture_setup(struct plane_fixture *fixture)
     config->tcp.fin_timeout_ms = 60000;
     config->tcp.pipe_size = 1024 * 1024;
     ck_assert_int_eq(endpoints_new(&fixture->endpoints, config, NULL, 1), 0);
-    ck_assert_int_eq(socket_plane_new(&fixture->plane, &fixture->loop, config, fixture->endpoints, RELAY_TABLE_MAX),
+    ck_assert_int_eq(socket_plane_new(&fixture->plane, &fixture->loop, config, fixture->endpoints,
+                                      RELAY_TABLE_MAX),
                      0);
 }
 
