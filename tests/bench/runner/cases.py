@@ -8,7 +8,8 @@ class OneCore(Case):
 
     def __init__(self, family):
         super().__init__(f"one-core-v{family}", f"UDP, 64 octets, one core, IPv{family}", family, [
-            Figure("delivered", "kpps", 1e-3), Figure("carried", "kpps", 1e-3)])
+            Figure("delivered", "kpps", 1e-3), Figure("carried", "kpps", 1e-3),
+            Figure("sent", "kpps", 1e-3)])
 
     def measure(self, contender, load, ports):
         return load.one_core(contender.path(self.family, ports.take(1)))

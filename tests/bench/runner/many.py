@@ -136,7 +136,8 @@ class Million(Case):
         sender has processor 1."""
         a = ADDRESSES[self.family]
         with Holder([load.program, "loss", *load.places("client", "target"), "--hop", RELAY_MAC,
-                     "--flows", flows, "--at", a.endpoint(a.target, PORT)]) as sender:
+                     "--flows", flows, "--at", a.endpoint(a.target, PORT),
+                     "--realtime"]) as sender:
             sender.wait_for("{\"flowing")
             holder.let_go()
             last = sender.wait_for("{\"last_ns")[-1]
