@@ -131,7 +131,8 @@ static const struct config_option bind_options[] = {
      .min = 1,
      .max = 64,
      .standard = "20000-59999",
-     .help = "Ports on which relays listen; each relay has one of its own."},
+     .help = "Ports on which relays listen; each relay has one of its own. The BPF plane shares "
+             "them when they, or descriptors, run out."},
     END,
 };
 
@@ -151,7 +152,9 @@ static const struct config_option egress_options[] = {
      .max = 64,
      .standard = "auto",
      .flags = CONFIG_AUTO,
-     .help = "Ports from which targets are reached; auto: the kernel's ephemeral ports."},
+     .help = "Ports from which targets are reached; auto: the kernel's ephemeral ports, and "
+             "20000-59999 on the BPF plane, which has as many relays to one destination as there "
+             "are ports."},
     END,
 };
 

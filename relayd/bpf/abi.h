@@ -91,8 +91,8 @@ struct bpf_direction {
     __be32 acknowledgment; /* TCP: the last one of this end, as in the packet */
 };
 
-#define BPF_BURST_NS 250000000ull
-#define BPF_BURST_OCTETS 131072ull
+#define BPF_BURST_NS 1000000000ull
+#define BPF_BURST_OCTETS 65536ull
 
 struct bpf_slot {
     __u32 generation; /* of the relay in it; changes with each */

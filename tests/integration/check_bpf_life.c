@@ -152,11 +152,11 @@ END_TEST
 /* PLANE-LIFE-040 */
 START_TEST(a_half_closed_connection_that_is_silent)
 {
-    start("tcp: {fin-timeout: 1500ms}");
+    start("tcp: {fin-timeout: 3s}");
     connect_pair();
     shutdown(target, SHUT_WR);
     WAIT_UNTIL(told("target-fin"), PATIENCE_MS);
-    const int64_t until = now_ms() + 3000;
+    const int64_t until = now_ms() + 5000;
     while (now_ms() < until) { /* traffic keeps it */
         socket_send(association.data, "x", 1);
         expect(target, "x");
@@ -164,7 +164,7 @@ START_TEST(a_half_closed_connection_that_is_silent)
     }
     const int64_t before = now_ms();
     check_ended("fin-timeout");
-    ck_assert_int_ge(now_ms() - before, 1000);
+    ck_assert_int_ge(now_ms() - before, 2500);
     close_pair();
 }
 END_TEST
@@ -309,17 +309,17 @@ END_TEST
 /* PLANE-LIFE-070 */
 START_TEST(idle_datagrams)
 {
-    start("udp: {idle-timeout: 1500ms}");
+    start("udp: {idle-timeout: 3s}");
     struct server *echo = server_echo(lab, SOCK_DGRAM);
     association = association_udp(lab, server_endpoint(echo));
-    const int64_t until = now_ms() + 3000;
+    const int64_t until = now_ms() + 5000;
     while (now_ms() < until) {
         association_check_echo(&association);
         poll(NULL, 0, 200);
     }
     const int64_t before = now_ms();
     check_ended("idle-timeout");
-    ck_assert_int_ge(now_ms() - before, 900);
+    ck_assert_int_ge(now_ms() - before, 2000);
     association_close(&association);
 }
 END_TEST
@@ -341,11 +341,12 @@ END_TEST
 /* ---- orders of a peer --------------------------------------------------------------------------
  */
 
-static struct endpoint opened_at(int n2, uint8_t ptcl, uint64_t number, uint16_t s,
-                                 struct endpoint destination, uint64_t max_bytes)
+static struct endpoint opened_at(int n2, uint64_t number, uint16_t s, struct endpoint destination,
+                                 const struct n2_limits *limits)
 {
-    struct n2_message order = n2_client_order(number, ptcl, at(LAB_CLIENT_V4, s), destination);
-    order.open_relay.limits.max_bytes = max_bytes;
+    struct n2_message order = n2_client_order(number, PTCL_UDP, at(LAB_CLIENT_V4, s), destination);
+    if (limits != NULL)
+        order.open_relay.limits = *limits;
     const struct n2_message answer = n2_client_ask(n2, &order);
     ck_assert_int_eq(answer.type, N2_RELAY_OPENED);
     ck_assert_int_eq(answer.relay_opened.plane, N2_PLANE_BPF);
@@ -368,7 +369,8 @@ START_TEST(the_limit_of_octets)
     daemons = daemons_start(lab, &options);
     struct server *sink = server_sink(lab, SOCK_DGRAM);
     const int n2 = n2_client_open(lab_path(lab, "n2/udp.sock"));
-    const struct endpoint bound = opened_at(n2, PTCL_UDP, 1, 5001, server_endpoint(sink), 1050);
+    const struct n2_limits limits = {.max_bytes = 1050};
+    const struct endpoint bound = opened_at(n2, 1, 5001, server_endpoint(sink), &limits);
     const int fd = client_at(5001, bound);
     for (int i = 0; i < 12; i++)
         socket_send(fd, octets, sizeof(octets));
@@ -378,6 +380,36 @@ START_TEST(the_limit_of_octets)
     ck_assert_uint_eq(closed.relay_closed.counters.up_bytes, 1000);
     ck_assert_uint_eq(closed.relay_closed.counters.up_packets, 10);
     WAIT_UNTIL(server_seen(sink).octets == 1000, PATIENCE_MS);
+    close(fd);
+    close(n2);
+}
+END_TEST
+
+/* PLANE-LIMIT-020, N2-LIMIT-010 */
+START_TEST(the_rate_of_octets)
+{
+    static const uint8_t octets[1000];
+    const struct n2_limits limits = {.bytes_per_second = 100000};
+    const struct daemons_options options = {.relayd = {PLANE_BPF_ALONE}, .no_socksd = true};
+    daemons = daemons_start(lab, &options);
+    struct server *echo = server_echo(lab, SOCK_DGRAM);
+    const int n2 = n2_client_open(lab_path(lab, "n2/udp.sock"));
+    const int fd = client_at(5001, opened_at(n2, 1, 5001, server_endpoint(echo), &limits));
+    const int64_t before = now_ms();
+    for (int i = 0; i < 300; i++)
+        socket_send(fd, octets, sizeof(octets));
+    /* Each is carried or counted. */
+    WAIT_UNTIL(server_seen(echo).messages + daemons_counter(&daemons, "udp", "bpf_rate") >= 300,
+               PATIENCE_MS);
+    const uint64_t first = server_seen(echo).messages;
+    ck_assert_uint_ge(first, 100);
+    ck_assert_int_le((int64_t)first, 100 + (now_ms() - before) / 10 + 1);
+    /* The echo's direction has a bucket of its own; what the socket buffer holds is read. */
+    for (int i = 0; i < 50; i++)
+        ck_assert_int_eq(socket_receive(fd, (uint8_t[1000]){0}, 1000, PATIENCE_MS), 1000);
+    /* Time brings more. */
+    WAIT_UNTIL((socket_send(fd, octets, sizeof(octets)), server_seen(echo).messages > first),
+               PATIENCE_MS);
     close(fd);
     close(n2);
 }
@@ -395,10 +427,10 @@ START_TEST(a_lost_peer_takes_its_relays_along)
     for (uint16_t i = 0; i < 2; i++) {
         n2[i] = n2_client_open(lab_path(lab, "n2/udp.sock"));
         for (uint16_t j = 0; j < 100; j++)
-            (void)opened_at(n2[i], PTCL_UDP, 100 + j, (uint16_t)(7000 + 100 * i + j),
-                            server_endpoint(sinks[i]), 0);
+            (void)opened_at(n2[i], 100 + j, (uint16_t)(7000 + 100 * i + j),
+                            server_endpoint(sinks[i]), NULL);
         const uint16_t s = (uint16_t)(5000 + i);
-        clients[i] = client_at(s, opened_at(n2[i], PTCL_UDP, 1, s, server_endpoint(sinks[i]), 0));
+        clients[i] = client_at(s, opened_at(n2[i], 1, s, server_endpoint(sinks[i]), NULL));
         socket_send(clients[i], "x", 1);
         WAIT_UNTIL(server_seen(sinks[i]).octets == 1, PATIENCE_MS);
     }
@@ -476,6 +508,7 @@ int main(void)
                                   idle_datagrams,
                                   datagrams_to_a_closed_port,
                                   the_limit_of_octets,
+                                  the_rate_of_octets,
                                   a_lost_peer_takes_its_relays_along,
                                   counters_are_exact};
     Suite *suite = suite_create("bpf_life");

@@ -114,6 +114,7 @@ static void bpf_plane_status(const struct plane *plane, struct admin_status *out
     admin_status_counter(out, "bpf_ways_lost", bpf_plane->count.ways_lost);
     admin_status_counter(out, "bpf_slow_datagrams", bpf_plane->count.slow_packets);
     admin_status_counter(out, "bpf_slow_failed", bpf_plane->count.slow_failed);
+    admin_status_counter(out, "bpf_slow_limited", bpf_plane->count.slow_limited);
     held_ports_status(bpf_plane->ports, out);
     ways_status(bpf_plane->ways, out);
     report_program(bpf_plane, out);

@@ -9,6 +9,8 @@
 #include "relayd/plane/bpf/plane_parts.h"
 #include "relayd/plane/bpf/slot.h"
 
+#define NS_PER_SECOND UINT64_C(1000000000)
+
 /* ---- hints -------------------------------------------------------------------------------------
  */
 
@@ -86,22 +88,56 @@ static bool is_alive(const struct bpf_plane *plane, uint32_t index, const struct
            slot->epoch == plane->tables.globals->peers[slot->peer];
 }
 
-/* As the program judges it: above the limit a datagram is dropped, and the relay ends. */
-static bool is_within_limit(struct bpf_plane *plane, uint32_t index)
+/* limits.max_bytes as the program judges it: what goes beyond is dropped, and ends the relay. */
+static bool is_within_limit(struct bpf_plane *plane, uint32_t index, uint32_t octets)
 {
     const struct bpf_slot *slot = &plane->tables.slots[index];
     const uint64_t used = __atomic_load_n(&slot->from[BPF_CLIENT].bytes, __ATOMIC_RELAXED) +
                           __atomic_load_n(&slot->from[BPF_TARGET].bytes, __ATOMIC_RELAXED);
 
-    if (slot->max_bytes == 0 || used < slot->max_bytes)
+    if (slot->max_bytes == 0 || used + octets <= slot->max_bytes)
         return true;
     plane->flows[index].limit_reached = true;
     flow_look(plane, index);
     return false;
 }
 
+/* limits.bytes_per_second, out of the same bucket as the program (relayd/bpf/flow.bpf.h). */
+static bool is_within_rate(struct bpf_direction *from, uint64_t per_second, uint32_t octets)
+{
+    const uint64_t now_ns = uv_hrtime();
+    const uint64_t filled_ns = BPF_BURST_OCTETS * NS_PER_SECOND / per_second;
+    const uint64_t burst_ns = filled_ns > BPF_BURST_NS ? filled_ns : BPF_BURST_NS;
+    const uint64_t cost_ns = octets * NS_PER_SECOND / per_second;
+    uint64_t paid_ns = __atomic_load_n(&from->paid_ns, __ATOMIC_RELAXED);
+
+    if (paid_ns + burst_ns < now_ns) { /* the bucket is full */
+        const uint64_t full_ns = now_ns - burst_ns;
+        (void)__atomic_compare_exchange_n(&from->paid_ns, &paid_ns, full_ns, false,
+                                          __ATOMIC_RELAXED, __ATOMIC_RELAXED);
+        paid_ns = full_ns;
+    }
+    if (paid_ns + cost_ns > now_ns)
+        return false;
+    __atomic_fetch_add(&from->paid_ns, cost_ns, __ATOMIC_RELAXED);
+    return true;
+}
+
+static bool is_within_limits(struct bpf_plane *plane, uint32_t index, enum bpf_end from,
+                             uint32_t octets)
+{
+    struct bpf_slot *slot = &plane->tables.slots[index];
+
+    if (is_within_limit(plane, index, octets) &&
+        (slot->bytes_per_second == 0 ||
+         is_within_rate(&slot->from[from], slot->bytes_per_second, octets)))
+        return true;
+    plane->count.slow_limited++;
+    return false;
+}
+
 static bool slow_find(void *user, const struct endpoint *peer, const struct endpoint *local,
-                      struct slow_path_way *out)
+                      uint32_t octets, struct slow_path_way *out)
 {
     struct bpf_plane *plane = user;
     const struct bpf_flow_key key = key_of(peer, local);
@@ -111,7 +147,7 @@ static bool slow_find(void *user, const struct endpoint *peer, const struct endp
         return false;
     const uint32_t index = row.slot & ~BPF_FLOW_FROM_TARGET;
     const enum bpf_end from = (row.slot & BPF_FLOW_FROM_TARGET) != 0 ? BPF_TARGET : BPF_CLIENT;
-    if (!is_alive(plane, index, &row) || !is_within_limit(plane, index))
+    if (!is_alive(plane, index, &row) || !is_within_limits(plane, index, from, octets))
         return false;
     const struct flow *flow = &plane->flows[index];
     out->fd = held_ports_fd(plane->ports, flow->held[slot_other(from)]);

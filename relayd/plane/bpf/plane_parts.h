@@ -76,6 +76,7 @@ struct bpf_plane {
         uint64_t evicted;                   /* tombstones that made room before their time */
         uint64_t sweeps;                    /* passes for hints that were lost */
         uint64_t ways_lost;                 /* relays that were ended for it */
+        uint64_t slow_limited;              /* … and has not, for the relay's limits */
         uint64_t slow_packets, slow_failed; /* datagrams that relayd has sent on */
     } count;
 };

@@ -145,7 +145,7 @@ static void relay_one(struct mmsghdr *received, const struct endpoint *local,
     struct slow_path_way way;
 
     if (endpoint_from_sockaddr(message->msg_name, &peer) < 0 ||
-        !ops->find(user, &peer, local, &way))
+        !ops->find(user, &peer, local, received->msg_len, &way))
         return;
     message->msg_iov->iov_len = received->msg_len;
     ops->sent(user, received->msg_len, send_on(message, &way));

@@ -20,11 +20,11 @@ struct slow_path_way {
 
 struct slow_path_ops {
     /*
-     * The way on for what `peer` sent to `local`; false: no relay has it (any more), the datagram
-     * is dropped.
+     * The way on for `octets` of payload that `peer` sent to `local`; false: no relay has it (any
+     * more), or its limits do not let them through, and the datagram is dropped.
      */
     bool (*find)(void *user, const struct endpoint *peer, const struct endpoint *local,
-                 struct slow_path_way *out);
+                 uint32_t octets, struct slow_path_way *out);
     /* It was sent (`error` 0) or not (-errno): counted for the relay that find() found. */
     void (*sent)(void *user, uint32_t octets, int error);
 };

@@ -503,10 +503,16 @@ END_TEST
 /* ---- datagrams that relayd sends on ------------------------------------------------------------
  */
 
+static bool find_for(const struct endpoint *peer, const struct endpoint *local, uint32_t octets,
+                     struct slow_path_way *way)
+{
+    return hints_slow_path.find(fixture.plane, peer, local, octets, way);
+}
+
 static bool find(const struct endpoint *peer, const struct endpoint *local,
                  struct slow_path_way *way)
 {
-    return hints_slow_path.find(fixture.plane, peer, local, way);
+    return find_for(peer, local, 100, way);
 }
 
 START_TEST(the_slow_path_finds_and_counts)
@@ -552,17 +558,45 @@ START_TEST(the_slow_path_knows_limits_and_lost_peers)
 
     relay.relay.limits.max_bytes = 5000;
     watched_relay_open(&relay);
-    ck_assert(find(&relay.relay.source, &relay.relay.bound, &way));
+    ck_assert(find_for(&relay.relay.source, &relay.relay.bound, 4999, &way));
     hints_slow_path.sent(fixture.plane, 4999, 0);
-    ck_assert(find(&relay.relay.destination, &relay.relay.egress, &way));
+    ck_assert(find_for(&relay.relay.destination, &relay.relay.egress, 1, &way));
     hints_slow_path.sent(fixture.plane, 1, 0);
+    ck_assert(find_for(&relay.relay.destination, &relay.relay.egress, 0, &way));
     ck_assert_uint_eq(relay.ended, 0);
-    ck_assert(!find(&relay.relay.source, &relay.relay.bound, &way));
+    ck_assert(!find_for(&relay.relay.source, &relay.relay.bound, 1, &way));
+    ck_assert_uint_eq(fixture.plane->count.slow_limited, 1);
     check_ended(N2_REASON_LIMIT);
     watched_relay_init(&relay, &fixture, 4001, 80);
     watched_relay_open(&relay);
     fixture.plane->base.ops->peer_lost(&fixture.plane->base, &fixture.peer);
     ck_assert(!find(&relay.relay.source, &relay.relay.bound, &way));
+    watched_relay_finish(&relay, &fixture);
+}
+END_TEST
+
+/* PLANE-LIMIT-020 */
+START_TEST(the_slow_path_keeps_to_the_rate)
+{
+    struct slow_path_way way;
+    unsigned sent = 0;
+
+    relay.relay.limits.bytes_per_second = 100000; /* and so much fits the bucket */
+    watched_relay_open(&relay);
+    ck_assert_uint_eq(bpf_fixture_slot(&fixture, &relay.relay)->bytes_per_second, 100000);
+    const uint64_t began_ms = bpf_fixture_now_ms();
+    while (find_for(&relay.relay.source, &relay.relay.bound, 10000, &way) && sent < 1000)
+        sent++;
+    const uint64_t may_be = (100000 + 100 * (bpf_fixture_now_ms() - began_ms)) / 10000;
+    ck_assert_uint_ge(sent, 100000 / 10000);
+    ck_assert_uint_le(sent, may_be + 1);
+    ck_assert_uint_ge(fixture.plane->count.slow_limited, 1);
+    /* The other direction has a bucket of its own, and time fills both. */
+    ck_assert(find_for(&relay.relay.destination, &relay.relay.egress, 10000, &way));
+    WAIT_FOR(&fixture, find_for(&relay.relay.source, &relay.relay.bound, 10000, &way));
+    ck_assert_uint_ge(bpf_fixture_now_ms() - began_ms,
+                      ((sent + 1) * UINT64_C(10000) - 100000) / 100 - 2);
+    ck_assert_uint_eq(relay.ended, 0);
     watched_relay_finish(&relay, &fixture);
 }
 END_TEST
@@ -605,7 +639,8 @@ int main(void)
     add(suite, "udp", setup_udp,
         (const TTest *const[]){idle_of_datagrams, datagrams_without_limit_have_no_deadline,
                                the_slow_path_finds_and_counts,
-                               the_slow_path_knows_limits_and_lost_peers, NULL});
+                               the_slow_path_knows_limits_and_lost_peers,
+                               the_slow_path_keeps_to_the_rate, NULL});
     add(suite, "many", setup_many,
         (const TTest *const[]){many_that_end_together_do_not_keep_the_loop, NULL});
     SRunner *runner = srunner_create(suite);

@@ -45,7 +45,9 @@ static void carry_something(unsigned i)
 static void finish(unsigned first, unsigned last)
 {
     for (unsigned i = first; i <= last; i++)
-        watched_relay_finish(&relays[i], &fixture);
+        watched_relay_close(&relays[i]);
+    for (unsigned i = first; i <= last; i++)
+        WAIT_FOR(&fixture, relays[i].closed == 1);
 }
 
 /* ---- refusals ----------------------------------------------------------------------------------

@@ -27,15 +27,17 @@ static struct {
     bool is_gone;
     unsigned found, sent, failed;
     uint64_t octets;
+    uint32_t asked; /* by find() */
     int error;
     struct endpoint peer, local;
 } relay;
 
 static bool find(void *user, const struct endpoint *peer, const struct endpoint *local,
-                 struct slow_path_way *out)
+                 uint32_t octets, struct slow_path_way *out)
 {
     ck_assert_ptr_eq(user, &relay);
     relay.found++;
+    relay.asked = octets;
     relay.peer = *peer;
     relay.local = *local;
     *out = (struct slow_path_way){.fd = relay.egress, .peer = socket_name(relay.target)};
@@ -45,6 +47,7 @@ static bool find(void *user, const struct endpoint *peer, const struct endpoint 
 static void sent(void *user, uint32_t octets, int error)
 {
     ck_assert_ptr_eq(user, &relay);
+    ck_assert_uint_eq(octets, relay.asked);
     if (error == 0) {
         relay.sent++;
         relay.octets += octets;
