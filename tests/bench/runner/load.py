@@ -31,7 +31,7 @@ class Load:
         except subprocess.TimeoutExpired as error:
             raise LabError(f"{method}: not finished after {patience} s") from error
         if done.returncode != 0:
-            raise LabError(f"{method}: {done.stderr.strip()}")
+            raise LabError(f"{method}: {done.stderr.strip() or done.returncode}")
         return json.loads(done.stdout)
 
     def times(self):
