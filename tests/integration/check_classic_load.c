@@ -76,7 +76,7 @@ static struct figures measure_at_rest(void)
     return measure();
 }
 
-static void check_back(const struct figures *before)
+static void check_fds_are_back(const struct figures *before)
 {
     WAIT_UNTIL(daemons_relay_count(&daemons) == 0, PATIENCE_MS);
     const int64_t end = now_ms() + PATIENCE_MS;
@@ -87,19 +87,45 @@ static void check_back(const struct figures *before)
                       now.fds[2]);
         wait_tick();
     }
-    const struct figures now = measure();
-    for (size_t i = 0; i < 3 && !built_with_sanitizer(); i++) {
-        ck_assert_msg(now.rss_kib[i] <= before->rss_kib[i] + SLACK_KIB,
-                      "daemon %zu: %llu KiB before, %llu after", i,
-                      (unsigned long long)before->rss_kib[i], (unsigned long long)now.rss_kib[i]);
+}
+
+/* The first daemon whose memory has grown, or -1. */
+static int grown(const struct figures *before, const struct figures *now)
+{
+    for (int i = 0; i < 3 && !built_with_sanitizer(); i++) {
+        if (now->rss_kib[i] > before->rss_kib[i] + SLACK_KIB)
+            return i;
+    }
+    return -1;
+}
+
+/* Rounds leave nothing behind. Where the machine is busy more may be under way at once than ever
+ * before, which an allocator keeps: then the same rounds once more may not grow again. */
+static void check_rounds(void (*round)(void))
+{
+    for (int attempt = 0;; attempt++) {
+        const struct figures before = measure_at_rest();
+        for (int i = 0; i < ROUNDS; i++) {
+            round();
+        }
+        check_fds_are_back(&before);
+        const struct figures now = measure();
+        const int daemon = grown(&before, &now);
+        if (daemon < 0)
+            return;
+        ck_assert_msg(attempt < 2, "daemon %d, again: %llu KiB before, %llu after", daemon,
+                      (unsigned long long)before.rss_kib[daemon],
+                      (unsigned long long)now.rss_kib[daemon]);
     }
 }
 
-static void connect_all(struct endpoint echo)
+static struct endpoint stream_echo;
+
+static void connect_all(void)
 {
     static int fds[CONNECTIONS];
     uint8_t request[3 + N1_REQUEST_MAX] = {N1_VERSION, 1, N1_METHOD_NONE}, answer[2];
-    const size_t length = 3 + classic_bytes(N1_CMD_CONNECT, echo, request + 3);
+    const size_t length = 3 + classic_bytes(N1_CMD_CONNECT, stream_echo, request + 3);
     /* All requests are under way before the first answer is read. */
     for (size_t i = 0; i < CONNECTIONS; i++) {
         fds[i] = n1_connect(lab, LAB_CLIENT, at(LAB_RELAY_V4, 1080));
@@ -126,15 +152,11 @@ static void connect_all(struct endpoint echo)
 /* The first rounds fill what is kept for later; those that follow leave nothing behind. */
 START_TEST(a_thousand_connections)
 {
-    const struct endpoint echo = server_endpoint(server_echo(lab, SOCK_STREAM));
+    stream_echo = server_endpoint(server_echo(lab, SOCK_STREAM));
     for (int i = 0; i < WARM_UP; i++) {
-        connect_all(echo);
+        connect_all();
     }
-    const struct figures before = measure_at_rest();
-    for (int i = 0; i < ROUNDS; i++) {
-        connect_all(echo);
-    }
-    check_back(&before);
+    check_rounds(connect_all);
 }
 END_TEST
 
@@ -175,12 +197,8 @@ START_TEST(two_hundred_associations)
     for (int i = 0; i < WARM_UP; i++) {
         associate_all();
     }
-    const struct figures before = measure_at_rest();
-    ck_assert_uint_eq(before.fds[2], fds); /* nothing is kept */
-    for (int i = 0; i < ROUNDS; i++) {
-        associate_all();
-    }
-    check_back(&before);
+    ck_assert_uint_eq(measure_at_rest().fds[2], fds); /* nothing is kept */
+    check_rounds(associate_all);
 }
 END_TEST
 
