@@ -183,7 +183,7 @@ inlined int carry_error(struct __sk_buff *skb, __u32 l3, const struct error *err
     count(BPF_COUNT_ICMP);
     if (error->seen != 0)
         see(relay->slot, relay->index, end ^ 1, error->seen);
-    return send(skb, hop, false);
+    return send(skb, l3, hop, false);
 }
 
 /* `error` is of our protocol, and about a packet whose source is its own destination. */

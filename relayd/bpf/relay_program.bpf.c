@@ -94,7 +94,7 @@ inlined int translate(struct __sk_buff *skb, __u32 l3, const struct relay *relay
     const __u32 l4 = l3 + (ipv6 ? IPV6_HEADER : IPV4_HEADER);
     struct bpf_direction *from = &relay->slot->from[relay->end];
     const __u64 now = bpf_ktime_get_coarse_ns();
-    const bool direct = l3 != 0 && is_direct(hop, now);
+    const bool direct = is_direct(hop, now);
     void *data;
 
     if (unlikely(skb->len != l3 + packet->length) &&
@@ -106,12 +106,12 @@ inlined int translate(struct __sk_buff *skb, __u32 l3, const struct relay *relay
     if (data + l4 + UDP_HEADER > (void *)(long)skb->data_end)
         return drop(BPF_COUNT_FAILED);
     write_headers(data + l3, &relay->slot->side[relay->end ^ 1], from, ipv6);
-    if (likely(direct))
+    if (likely(direct && l3 != 0))
         write_link_header(data, hop);
     from->last_ns = now;
     __sync_fetch_and_add(&from->packets, packets_of(packet));
     __sync_fetch_and_add(&from->bytes, packet->payload);
-    return send(skb, hop, direct);
+    return send(skb, l3, hop, direct);
 }
 
 inlined int carry(struct __sk_buff *skb, __u32 l3, const struct bpf_flow_key *key,

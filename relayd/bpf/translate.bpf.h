@@ -116,11 +116,31 @@ inlined void write_link_header(void *header, const struct bpf_hop *hop)
     *(__u32 *)(header + 8) = *(const __u32 *)(hop->source_mac + 2);
 }
 
+/* A packet from a device without a link-layer header gets one: the kernel redirects to others only
+ * what has. False when the kernel would not. */
+separate bool add_link_header(struct __sk_buff *skb, const struct bpf_hop *hop)
+{
+    struct ethhdr *header;
+
+    if (hop == NULL || bpf_skb_change_head(skb, sizeof(*header), 0) != 0)
+        return false;
+    header = (void *)(long)skb->data;
+    if ((void *)(header + 1) > (void *)(long)skb->data_end)
+        return false;
+    write_link_header(header, hop);
+    header->h_proto = (__be16)skb->protocol;
+    return true;
+}
+
 /* What a packet is told of itself on this host means nothing beyond the relay. */
-inlined int send(struct __sk_buff *skb, const struct bpf_hop *hop, bool direct)
+inlined int send(struct __sk_buff *skb, __u32 l3, const struct bpf_hop *hop, bool direct)
 {
     skb->mark = 0;
-    if (direct || hop->state == BPF_HOP_BARE)
+    if (hop->state == BPF_HOP_BARE)
+        return (int)bpf_redirect(hop->interface, 0);
+    if (l3 == 0 && !add_link_header(skb, hop))
+        return drop(BPF_COUNT_FAILED);
+    if (direct)
         return (int)bpf_redirect(hop->interface, 0);
     return (int)bpf_redirect_neigh(hop->interface, (struct bpf_redir_neigh *)&hop->family,
                                    sizeof(struct bpf_redir_neigh), 0);
