@@ -162,10 +162,7 @@ static size_t deliverable_v6(const struct lab *lab, enum lab_place place)
     char line[512], destination[33];
     unsigned length, flags;
     size_t found = 0;
-    enter(lab->netns[place]);
-    FILE *routes = fopen("/proc/thread-self/net/ipv6_route", "re");
-    enter(lab->home);
-    ck_assert_msg(routes != NULL, "IPv6 routes: %s", strerror(errno));
+    FILE *routes = lab_open_proc(lab, place, "ipv6_route");
     while (fgets(line, sizeof(line), routes) != NULL) {
         found +=
             sscanf(line, "%32s %x %*s %*s %*s %*s %*s %*s %x", destination, &length, &flags) == 3 &&
@@ -275,6 +272,18 @@ void lab_write_file(const struct lab *lab, const char *name, const char *text)
 int lab_netns(const struct lab *lab, enum lab_place place)
 {
     return lab->netns[place];
+}
+
+FILE *lab_open_proc(const struct lab *lab, enum lab_place place, const char *name)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/thread-self/net/%s", name);
+    enter(lab->netns[place]);
+    FILE *file = fopen(path, "re");
+    const int error = errno;
+    enter(lab->home);
+    ck_assert_msg(file != NULL, "%s: %s", path, strerror(error));
+    return file;
 }
 
 int lab_socket(const struct lab *lab, enum lab_place place, int domain, int type, int protocol)

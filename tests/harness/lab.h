@@ -23,6 +23,7 @@
 #ifndef SOCKST_TESTS_HARNESS_LAB_H
 #define SOCKST_TESTS_HARNESS_LAB_H
 
+#include <stdio.h>
 #include <sys/socket.h>
 #include <sys/types.h>
 
@@ -76,6 +77,9 @@ int lab_socket(const struct lab *lab, enum lab_place place, int domain, int type
 /* Runs a shell command in the namespace; it must exit with 0. */
 __attribute__((format(printf, 3, 4))) void lab_run(struct lab *lab, enum lab_place place,
                                                    const char *command, ...);
+
+/* /proc/net/NAME of that namespace, for reading; the caller's. */
+FILE *lab_open_proc(const struct lab *lab, enum lab_place place, const char *name);
 
 /* "address:port" of one of the places above, or anything else that endpoint_parse() takes. */
 struct endpoint at(const char *address, uint16_t port);

@@ -1,7 +1,6 @@
 /*
  * What happens to the network under relays that the kernel carries: routes and next hops change,
- * links go down, VLANs, other rules on the host, hardware that computes checksums or does not.
- * proto/PLANE.md
+ * links go down, VLANs, other rules on the host. proto/PLANE.md
  */
 #include <netinet/in.h>
 #include <stdio.h>
@@ -259,57 +258,6 @@ START_TEST(the_host_s_rules_do_not_meet_relayed_packets)
 }
 END_TEST
 
-/* ---- checksums ---------------------------------------------------------------------------------
- */
-
-static void offload_off(enum lab_place place, const char *interface)
-{
-    lab_run(lab, place, "ethtool -K %s tx off >/dev/null", interface);
-}
-
-/* Nothing was received whose checksum was wrong. */
-static void check_no_checksum_error(enum lab_place place)
-{
-    lab_run(lab, place,
-            "test $(nstat -asz '*InCsumErrors' | awk 'NR > 1 { n += $2 } END { print n + 0 }') = 0"
-            " || { nstat -asz '*InCsumErrors' >&2; exit 1; }");
-}
-
-/* PLANE-PATH-090. Bits: transmit checksum offload off at the relay's interfaces, at the ends';
- * IPv6. */
-START_TEST(no_receiver_finds_a_wrong_checksum)
-{
-    const bool at_relay = (_i & 1) != 0, at_ends = (_i & 2) != 0, v6 = (_i & 4) != 0;
-    const struct server_spec spec = {.kind = SERVER_SINK,
-                                     .type = SOCK_STREAM,
-                                     .address = at(v6 ? LAB_TARGET_V6 : LAB_TARGET_V4, 0)};
-
-    if (at_relay) {
-        offload_off(LAB_RELAY, LAB_TO_TARGET);
-        offload_off(LAB_RELAY, LAB_TO_CLIENT);
-    }
-    if (at_ends) {
-        offload_off(LAB_CLIENT, LAB_TO_RELAY);
-        offload_off(LAB_TARGET, LAB_TO_RELAY);
-    }
-    start();
-    struct server *sink = server_start(lab, LAB_TARGET, &spec);
-    struct association stream = associate(sink, true);
-    stream_send_pattern(stream.data, 9, 2 * MIB);
-    shutdown(stream.data, SHUT_WR);
-    WAIT_UNTIL(server_seen(sink).ended == 1, PATIENCE_MS);
-    ck_assert_uint_eq(server_seen(sink).hash, pattern_hash(9, 2 * MIB));
-    association_close(&stream);
-    struct server *echo = echo_at(v6 ? LAB_TARGET_V6 : LAB_TARGET_V4, SOCK_DGRAM);
-    struct association datagrams = associate(echo, false);
-    for (int i = 0; i < 50; i++)
-        association_check_echo(&datagrams);
-    association_close(&datagrams);
-    check_no_checksum_error(LAB_CLIENT);
-    check_no_checksum_error(LAB_TARGET);
-}
-END_TEST
-
 int main(void)
 {
     lab_require();
@@ -322,7 +270,6 @@ int main(void)
     tcase_add_loop_test(network, a_link_goes_down_and_up, 0, 2);
     tcase_add_loop_test(network, vlan_devices_are_interfaces_like_others, 0, 4);
     tcase_add_test(network, the_host_s_rules_do_not_meet_relayed_packets);
-    tcase_add_loop_test(network, no_receiver_finds_a_wrong_checksum, 0, 8);
     Suite *suite = suite_create("bpf_network");
     suite_add_tcase(suite, network);
     SRunner *runner = srunner_create(suite);

@@ -11,12 +11,16 @@
 #include <unistd.h>
 
 #include "tests/harness/capture.h"
+#include "tests/harness/craft.h"
 #include "tests/harness/lab.h"
+#include "tests/harness/netstat.h"
+#include "tests/harness/packet_check.h"
 #include "tests/harness/proc.h"
 #include "tests/harness/process.h"
 #include "tests/harness/sockets.h"
 #include "tests/harness/traffic.h"
 #include "tests/harness/wait.h"
+#include "tests/harness/wire.h"
 
 static struct lab *lab;
 
@@ -234,6 +238,82 @@ START_TEST(nothing_outlives_a_dead_test)
 }
 END_TEST
 
+static const char *problem_of(const struct craft *craft)
+{
+    static uint8_t packet[CRAFT_MAX];
+    return packet_problem(packet, craft_build(craft, packet, sizeof(packet)));
+}
+
+/* Every octet of a packet counts, and a packet that is right has no problem. */
+START_TEST(packets_are_judged)
+{
+    static const uint8_t protocols[] = {IPPROTO_TCP, IPPROTO_TCP,  IPPROTO_UDP,
+                                        IPPROTO_UDP, IPPROTO_ICMP, IPPROTO_ICMPV6};
+    for (unsigned i = 0; i < 6; i++) {
+        const bool v6 = i % 2 == 1;
+        struct craft craft = {.source = at(v6 ? LAB_CLIENT_V6 : LAB_CLIENT_V4, 1000),
+                              .destination = at(v6 ? LAB_RELAY_V6 : LAB_RELAY_V4, 2000),
+                              .protocol = protocols[i],
+                              .length = 101};
+        uint8_t packet[256];
+        ck_assert_ptr_null(problem_of(&craft));
+        const size_t length = craft_build(&craft, packet, sizeof(packet));
+        for (size_t place = v6 ? 8 : 0; place < length; place++) {
+            packet[place] ^= 0x10;
+            ck_assert_msg(packet_problem(packet, length) != NULL, "octet %zu of %u", place, i);
+            packet[place] ^= 0x10;
+        }
+        ck_assert_ptr_nonnull(packet_problem(packet, length - 1));
+        craft.wrong = CRAFT_BAD_CHECKSUM;
+        ck_assert_ptr_nonnull(problem_of(&craft));
+        craft.wrong = 0;
+        craft.total_length = 50;
+        ck_assert_ptr_nonnull(problem_of(&craft));
+    }
+}
+END_TEST
+
+/* What is put on a wire arrives as it is, and the receiver's kernel counts what is wrong with it.
+ */
+START_TEST(wires_carry_what_they_are_given)
+{
+    struct wire wire = wire_to_relay(lab, LAB_CLIENT);
+    struct capture *capture = capture_start(lab, LAB_RELAY, LAB_TO_CLIENT);
+    struct endpoint local;
+    const int bound = socket_bound(lab, LAB_RELAY, SOCK_DGRAM, at(LAB_RELAY_V4, 0), &local);
+    struct craft craft = {.source = at(LAB_CLIENT_V4_2, 1234),
+                          .destination = local,
+                          .protocol = IPPROTO_UDP,
+                          .ttl = 7,
+                          .data = "wire",
+                          .length = 4};
+    const struct packet_match match = {.source = craft.source, .destination = local};
+    struct packet packet;
+    char text[5] = {0};
+    wire_send_craft(&wire, &craft);
+    ck_assert_int_eq(socket_receive(bound, text, 4, PATIENCE_MS), 4);
+    ck_assert_str_eq(text, "wire");
+    ck_assert(capture_get(capture, &match, 0, &packet));
+    ck_assert_uint_eq(packet.data[8], 7);
+    ck_assert_uint_eq(netstat_checksum_errors(lab, LAB_RELAY), 0);
+    craft.wrong = CRAFT_BAD_CHECKSUM;
+    wire_send_craft(&wire, &craft);
+    WAIT_UNTIL(netstat_checksum_errors(lab, LAB_RELAY) == 1, PATIENCE_MS);
+    ck_assert_uint_eq(netstat_counter(lab, LAB_RELAY, "Udp:InDatagrams"), 1);
+    ck_assert_uint_eq(netstat_counter(lab, LAB_RELAY, "Udp6InDatagrams"), 0);
+    craft.wrong = 0;
+    craft.length = 0;
+    wire.vlan = 9;
+    wire_send_craft(&wire, &craft);
+    wire.vlan = 0;
+    wire.destination[5] ^= 1;
+    wire_send_craft(&wire, &craft);
+    ck_assert_uint_eq(netstat_counter(lab, LAB_RELAY, "Udp:InDatagrams"), 1);
+    close(bound);
+    wire_close(&wire);
+}
+END_TEST
+
 int main(void)
 {
     lab_require();
@@ -247,6 +327,8 @@ int main(void)
     tcase_add_test(tcase, servers_echo_hash_and_send);
     tcase_add_test(tcase, processes_run_in_their_place_and_are_told_apart);
     tcase_add_test(tcase, proc_shows_sockets_of_the_process_only);
+    tcase_add_test(tcase, packets_are_judged);
+    tcase_add_test(tcase, wires_carry_what_they_are_given);
     tcase_add_test(tcase, nothing_outlives_a_dead_test);
     suite_add_tcase(suite, tcase);
     SRunner *runner = srunner_create(suite);
