@@ -91,6 +91,9 @@ struct bpf_direction {
     __be32 acknowledgment; /* TCP: the last one of this end, as in the packet */
 };
 
+/* The clock of `paid_ns` is CLOCK_MONOTONIC and this: it has run for longer than the longest burst
+ * takes, also right after the host's start. */
+#define BPF_RATE_CLOCK_START (1ull << 62)
 #define BPF_BURST_NS 1000000000ull
 #define BPF_BURST_OCTETS 65536ull
 

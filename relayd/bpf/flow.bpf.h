@@ -74,14 +74,11 @@ inlined __u64 duration(__u64 octets, __u64 per_second)
     return octets * 1000000000ull / per_second;
 }
 
-/* Of rate_allows()'s clock, which has run for longer than the longest burst takes. */
-#define CLOCK_START (1ull << 62)
-
 /* bytes_per_second: each packet pays with the time that its octets take; a burst is a debt of
  * BPF_BURST_NS, or BPF_BURST_OCTETS. */
 inlined bool rate_allows(struct bpf_direction *from, __u64 per_second, __u32 octets)
 {
-    const __u64 now = CLOCK_START + bpf_ktime_get_ns();
+    const __u64 now = BPF_RATE_CLOCK_START + bpf_ktime_get_ns();
     const __u64 cost = duration(octets, per_second);
     __u64 burst = duration(BPF_BURST_OCTETS, per_second);
     __u64 paid = *(volatile __u64 *)&from->paid_ns;

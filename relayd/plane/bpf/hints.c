@@ -105,11 +105,11 @@ static bool is_within_limit(struct bpf_plane *plane, uint32_t index, uint32_t oc
 /* limits.bytes_per_second, out of the same bucket as the program (relayd/bpf/flow.bpf.h). */
 static bool is_within_rate(struct bpf_direction *from, uint64_t per_second, uint32_t octets)
 {
-    const uint64_t now_ns = uv_hrtime();
+    const uint64_t now_ns = BPF_RATE_CLOCK_START + uv_hrtime();
     const uint64_t filled_ns = BPF_BURST_OCTETS * NS_PER_SECOND / per_second;
     const uint64_t burst_ns = filled_ns > BPF_BURST_NS ? filled_ns : BPF_BURST_NS;
     const uint64_t cost_ns = octets * NS_PER_SECOND / per_second;
-    uint64_t paid_ns = __atomic_load_n(&from->paid_ns, __ATOMIC_RELAXED);
+    __u64 paid_ns = __atomic_load_n(&from->paid_ns, __ATOMIC_RELAXED);
 
     if (paid_ns + burst_ns < now_ns) { /* the bucket is full */
         const uint64_t full_ns = now_ns - burst_ns;
