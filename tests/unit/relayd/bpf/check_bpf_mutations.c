@@ -71,7 +71,7 @@ static void mutate(struct frame *frame)
         const uint32_t at = draw(5) == 0 ? draw((uint32_t)frame->length)
                                          : LINK_HEADER + draw(headers - LINK_HEADER);
         frame->octets[at] =
-            draw(2) == 0 ? (uint8_t)draw(256) : (uint8_t)(frame->octets[at] ^ 1u << draw(8));
+            (uint8_t)(draw(2) == 0 ? draw(256) : frame->octets[at] ^ (1u << draw(8)));
     }
     if (draw(8) == 0 && frame->length > LINK_HEADER + 40)
         frame->length = LINK_HEADER + 40 + draw((uint32_t)frame->length - LINK_HEADER - 40);
